@@ -1,0 +1,5 @@
+//! svidgate
+pub mod config;
+pub mod credentials;
+pub mod policy;
+pub mod spiffe;

@@ -1,0 +1,267 @@
+//! Patterns over SPIFFE IDs: a literal trust domain, then whole segments. `*` is exactly one segment, a trailing `/**` one or more.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
+
+use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
+
+/// A pattern that a SPIFFE ID matches or not, such as `spiffe://prod.example/ns/web/sa/*`.
+///
+/// The trust domain is always literal, since a root may vouch for many tenants and then the name alone keeps them apart: a pattern
+/// without one cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    trust_domain: TrustDomain,
+    segments: Vec<Segment>,
+    any_tail: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Segment {
+    Literal(Box<str>),
+    Any,
+}
+
+impl Pattern {
+    /// Reads a pattern as a person wrote it; scheme and trust domain may be in upper case (SPIFFE-ID §2.4).
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let text = crate::spiffe::lower_authority(text);
+        let rest = text.strip_prefix("spiffe://").ok_or(PatternError::Scheme)?;
+        let (trust_domain, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if trust_domain.contains('*') {
+            return Err(PatternError::TrustDomainWildcard);
+        }
+        let trust_domain = TrustDomain::parse(trust_domain)?;
+        if path.is_empty() {
+            return Err(PatternError::NoPath(trust_domain));
+        }
+        let (path, any_tail) = match path.strip_suffix("**") {
+            Some("") => ("", true),
+            Some(head) => (head.strip_suffix('/').ok_or(PatternError::PartialWildcard)?, true),
+            None => (path, false),
+        };
+        let segments = if path.is_empty() {
+            Ok(Vec::new())
+        } else {
+            path.split('/').map(Segment::parse).collect()
+        };
+        Ok(Self {
+            trust_domain,
+            segments: segments?,
+            any_tail,
+        })
+    }
+
+    /// The exact pattern of one ID. An ID without a path gives a pattern that no SVID matches.
+    pub fn exact(id: &SpiffeId) -> Self {
+        let segments = id.segments().map(|segment| Segment::Literal(segment.into())).collect();
+        Self {
+            trust_domain: id.trust_domain().clone(),
+            segments,
+            any_tail: false,
+        }
+    }
+
+    /// Whether `id` matches.
+    pub fn matches(&self, id: &SpiffeId) -> bool {
+        self.compare(id).is_ok()
+    }
+
+    /// The one trust domain whose IDs can match.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Compares from the left. On a mismatch: the first part of the pattern that does not match, and how much matched before it.
+    pub(super) fn compare(&self, id: &SpiffeId) -> Result<(), Mismatch> {
+        if self.trust_domain != *id.trust_domain() {
+            return Err(Mismatch {
+                depth: 0,
+                clause: Clause::TrustDomain {
+                    expected: self.trust_domain.clone(),
+                    presented: id.trust_domain().clone(),
+                },
+            });
+        }
+        let mut presented = id.segments();
+        for (index, segment) in self.segments.iter().enumerate() {
+            let depth = index + 1;
+            match (segment, presented.next()) {
+                (Segment::Any, Some(_)) => {}
+                (Segment::Literal(expected), Some(presented)) if **expected == *presented => {}
+                (segment, presented) => {
+                    let clause = Clause::Segment {
+                        number: depth,
+                        expected: segment.to_string(),
+                        presented: presented.map(Into::into),
+                    };
+                    return Err(Mismatch { depth, clause });
+                }
+            }
+        }
+        let depth = self.segments.len() + 1;
+        match (self.any_tail, presented.next()) {
+            (true, Some(_)) | (false, None) => Ok(()),
+            (true, None) => Err(Mismatch {
+                depth,
+                clause: Clause::Segment {
+                    number: depth,
+                    expected: "**".into(),
+                    presented: None,
+                },
+            }),
+            (false, Some(_)) => Err(Mismatch {
+                depth,
+                clause: Clause::TooManySegments {
+                    expected: self.segments.len(),
+                },
+            }),
+        }
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, PatternError> {
+        match text {
+            "*" => Ok(Self::Any),
+            "**" => Err(PatternError::InnerDoubleWildcard),
+            _ if text.contains('*') => Err(PatternError::PartialWildcard),
+            _ => {
+                crate::spiffe::check_segment(text)?;
+                Ok(Self::Literal(text.into()))
+            }
+        }
+    }
+}
+
+/// How far an ID matched a pattern, and the first part that did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mismatch {
+    /// 0 for another trust domain, 1 for a mismatch in the first segment, and so on.
+    pub(super) depth: usize,
+    pub(super) clause: Clause,
+}
+
+/// The part of a pattern that an ID did not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clause {
+    /// The trust domain differs.
+    TrustDomain {
+        /// The pattern's.
+        expected: TrustDomain,
+        /// The ID's.
+        presented: TrustDomain,
+    },
+    /// A segment differs, or the ID ended before it.
+    Segment {
+        /// Its number, from 1.
+        number: usize,
+        /// As the pattern writes it: a literal, `*` or `**`.
+        expected: String,
+        /// The ID's, if it has so many.
+        presented: Option<String>,
+    },
+    /// The ID goes on where the pattern ends.
+    TooManySegments {
+        /// How many segments the pattern has.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for Clause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TrustDomain { expected, presented } => {
+                write!(f, "the trust domain is `{presented}`, not `{expected}`")
+            }
+            Self::Segment {
+                number,
+                expected,
+                presented: Some(presented),
+            } => {
+                write!(f, "path segment {number} is `{presented}`, not `{expected}`")
+            }
+            Self::Segment {
+                number,
+                expected,
+                presented: None,
+            } => {
+                write!(f, "there is no path segment {number} for `{expected}`")
+            }
+            Self::TooManySegments { expected } => write!(f, "the path has more than {expected} segments"),
+        }
+    }
+}
+
+/// Why a text is no pattern, with what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// No `spiffe://` at the front.
+    #[error("a pattern starts with `spiffe://` and a literal trust domain, as in `spiffe://prod.example/ns/web/sa/*`")]
+    Scheme,
+    /// A wildcard in the trust domain.
+    #[error("the trust domain of a pattern is always literal: write one pattern for each trust domain")]
+    TrustDomainWildcard,
+    /// No path: such a pattern could never match.
+    #[error("no workload's ID is the bare trust domain: write `spiffe://{0}/**` for every workload in it")]
+    NoPath(TrustDomain),
+    /// A `*` that is only part of a segment.
+    #[error("`*` stands for one whole segment; a part of a segment cannot be matched")]
+    PartialWildcard,
+    /// A `**` that is not at the end.
+    #[error("`**` may stand at the end only; `*` stands for exactly one segment anywhere")]
+    InnerDoubleWildcard,
+    /// A part that no SPIFFE ID can have.
+    #[error(transparent)]
+    SpiffeId(#[from] SpiffeIdError),
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spiffe://{}", self.trust_domain)?;
+        self.segments.iter().try_for_each(|segment| write!(f, "/{segment}"))?;
+        if self.any_tail { f.write_str("/**") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// By a visitor, so that the error points at the very pattern in a list.
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Pattern;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a SPIFFE ID pattern, \"spiffe://trust-domain/path/*\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pattern, E> {
+                Pattern::parse(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
