@@ -1,1 +1,2 @@
+//! The `svidgate` binary.
 fn main() {}

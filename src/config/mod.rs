@@ -2,13 +2,12 @@
 
 mod address;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credentials::Identity;
 use crate::policy::Policy;
-use crate::spiffe::{SpiffeId, TrustDomain};
-pub use address::{ListenAddress, Target};
+pub use address::{ListenAddress, Target, is_loopback};
 
 /// Everything that one process shall do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,37 +20,6 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
-}
-
-/// Where our own credentials come from, and what they must be.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Identity {
-    /// Where the files are.
-    pub source: Source,
-    /// The trust domain that a PEM trust bundle speaks for; the own SVID's where not given.
-    pub trust_domain: Option<TrustDomain>,
-    /// The only ID that we accept as our own; any where not given.
-    pub expected_id: Option<SpiffeId>,
-    /// How often the files are looked at even when nothing reports a change.
-    pub poll_interval: Duration,
-}
-
-/// Where the credential files are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The well-known places, tried in order.
-    WellKnown,
-    /// A directory whose layout its file names tell.
-    Directory(PathBuf),
-    /// Files named one by one.
-    Files {
-        /// PEM certificates, leaf first; may be the same file as `private_key`.
-        certificates: PathBuf,
-        /// The PEM key.
-        private_key: PathBuf,
-        /// A SPIFFE bundle map (`.json`) or PEM roots.
-        trust_bundle: PathBuf,
-    },
 }
 
 /// One listener: plaintext on one side, mutual TLS on the other.
@@ -158,17 +126,6 @@ impl Default for Limits {
             close_grace: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             worker_threads: None,
-        }
-    }
-}
-
-impl Default for Identity {
-    fn default() -> Self {
-        Self {
-            source: Source::WellKnown,
-            trust_domain: None,
-            expected_id: None,
-            poll_interval: Duration::from_secs(10),
         }
     }
 }

@@ -1,13 +1,57 @@
 //! Our own credentials: read from disk as one coherent set, handed out as one value, replaced whole.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
-use crate::spiffe::{SpiffeId, TrustBundles, UnixTime};
+use crate::spiffe::{SpiffeId, TrustBundles, TrustDomain, UnixTime};
+
+/// Where our own credentials come from, and what they must be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Where the files are.
+    pub source: Source,
+    /// The trust domain that a PEM trust bundle speaks for; the own SVID's where not given.
+    pub trust_domain: Option<TrustDomain>,
+    /// The only ID that we accept as our own; any where not given.
+    pub expected_id: Option<SpiffeId>,
+    /// How often the files are looked at even when nothing reports a change.
+    pub poll_interval: Duration,
+}
+
+/// Where the credential files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The well-known places, tried in order.
+    WellKnown,
+    /// A directory whose layout its file names tell.
+    Directory(PathBuf),
+    /// Files named one by one.
+    Files {
+        /// PEM certificates, leaf first; may be the same file as `private_key`.
+        certificates: PathBuf,
+        /// The PEM key.
+        private_key: PathBuf,
+        /// A SPIFFE bundle map (`.json`) or PEM roots.
+        trust_bundle: PathBuf,
+    },
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            source: Source::WellKnown,
+            trust_domain: None,
+            expected_id: None,
+            poll_interval: Duration::from_secs(10),
+        }
+    }
+}
 
 /// Our own X.509-SVID.
 ///
