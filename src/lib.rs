@@ -1,6 +1,7 @@
 //! svidgate
 pub mod config;
 pub mod credentials;
+pub mod mint;
 pub mod policy;
 pub mod spiffe;
 pub mod tls;

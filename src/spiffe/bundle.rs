@@ -35,6 +35,11 @@ impl Root {
         &self.der
     }
 
+    /// The first instant at which the root may vouch for anything.
+    pub fn not_before(&self) -> UnixTime {
+        self.not_before
+    }
+
     /// The last instant at which the root may vouch for anything.
     pub fn not_after(&self) -> UnixTime {
         self.not_after
