@@ -1,7 +1,10 @@
 //! svidgate
 pub mod config;
 pub mod credentials;
+pub mod metrics;
 pub mod mint;
 pub mod policy;
+pub mod proxy;
+pub mod shutdown;
 pub mod spiffe;
 pub mod tls;

@@ -61,19 +61,19 @@ impl Acceptor {
     /// Makes the handshake of one connection, on `terms` and within the patience.
     ///
     /// # Errors
-    /// How it ended otherwise. The socket is closed, after the alert where there is one to send.
+    /// How it ended otherwise, and the socket if it is still there: the alert, where there is one, has been sent.
     pub async fn accept<IO>(
         &self,
         io: IO,
         terms: &Arc<Terms>,
-    ) -> Result<(server::TlsStream<IO>, PeerIdentity), HandshakeError>
+    ) -> Result<(server::TlsStream<IO>, PeerIdentity), (HandshakeError, Option<IO>)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let accept = self
             .tls
             .accept_with(io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
-        under_terms(accept, terms, self.patience).await
+        under_terms(accept.into_fallible(), terms, self.patience).await
     }
 }
 
@@ -111,7 +111,7 @@ impl Connector {
     /// an address); whom we talk to is decided by SPIFFE ID alone.
     ///
     /// # Errors
-    /// How it ended otherwise. The socket is closed, after the alert where there is one to send.
+    /// How it ended otherwise. The socket is closed; the alert, where there is one, has been sent.
     pub async fn connect<IO>(
         &self,
         io: IO,
@@ -124,16 +124,18 @@ impl Connector {
         let connect = self.tls.connect_with(server_name, io, |connection| {
             connection.set_buffer_limit(Some(BUFFER_LIMIT))
         });
-        under_terms(connect, terms, self.patience).await
+        under_terms(connect.into_fallible(), terms, self.patience)
+            .await
+            .map_err(|(error, _)| error)
     }
 }
 
 /// Runs one handshake with its terms beside it, and takes out what came of the examination.
-async fn under_terms<S>(
-    handshake: impl Future<Output = std::io::Result<S>>,
+async fn under_terms<S, IO>(
+    handshake: impl Future<Output = Result<S, (std::io::Error, IO)>>,
     terms: &Arc<Terms>,
     patience: Duration,
-) -> Result<(S, PeerIdentity), HandshakeError> {
+) -> Result<(S, PeerIdentity), (HandshakeError, Option<IO>)> {
     let context = Handshake {
         terms: terms.clone(),
         outcome: RefCell::new(None),
@@ -146,11 +148,11 @@ async fn under_terms<S>(
     }));
     match examined.await {
         (Ok(Ok(stream)), Some(Ok(peer))) => Ok((stream, peer)),
-        (_, Some(Err(refusal))) => Err(HandshakeError::Refused(Box::new(refusal))),
-        (Ok(Err(error)), _) => Err(HandshakeError::from(error)),
-        (Err(_elapsed), _) => Err(HandshakeError::Timeout),
-        // A handshake without an examination: a resumed one, had we allowed any.
-        (Ok(Ok(_)), None) => Err(HandshakeError::Refused(Box::new(Refusal::no_certificate()))),
+        (Ok(Err((_, io))), Some(Err(refusal))) => Err((HandshakeError::Refused(refusal), Some(io))),
+        (Ok(Err((error, io))), _) => Err((HandshakeError::from(error), Some(io))),
+        (Err(_elapsed), _) => Err((HandshakeError::Timeout, None)),
+        // A handshake without a yes of the examination, such as a resumed one, had we allowed any.
+        (Ok(Ok(_)), _) => Err((HandshakeError::Refused(Box::new(Refusal::no_certificate())), None)),
     }
 }
 

@@ -40,21 +40,17 @@ impl Terms {
         chain: &[CertificateDer<'_>],
         usage: Usage,
         now: UnixTime,
-    ) -> Result<PeerIdentity, Refusal> {
+    ) -> Result<PeerIdentity, Box<Refusal>> {
         let bytes = chain.iter().map(|certificate| certificate.len()).sum::<usize>();
         if bytes > self.max_peer_certificates {
-            return Err(Refusal {
-                reason: Reason::TooLarge {
-                    bytes,
-                    limit: self.max_peer_certificates,
-                },
-                facts: None,
-            });
+            let reason = Reason::TooLarge {
+                bytes,
+                limit: self.max_peer_certificates,
+            };
+            return Err(Box::new(Refusal { reason, facts: None }));
         }
-        let refuse = |reason| Refusal {
-            reason,
-            facts: chain.first().and_then(|leaf| CertificateFacts::of(leaf)),
-        };
+        let facts = || chain.first().and_then(|leaf| CertificateFacts::of(leaf));
+        let refuse = |reason| Box::new(Refusal { reason, facts: facts() });
         let verified = spiffe::verify(chain, &self.credentials.bundles, usage, now)
             .map_err(|rejection| refuse(Reason::Rejected(rejection)))?;
         let decision = self.policy.decide(&verified.id);
@@ -192,7 +188,7 @@ impl std::error::Error for Refusal {}
 /// shared by all connections and can answer only with an error that has no room for the reason.
 pub(super) struct Handshake {
     pub(super) terms: Arc<Terms>,
-    pub(super) outcome: RefCell<Option<Result<PeerIdentity, Refusal>>>,
+    pub(super) outcome: RefCell<Option<Result<PeerIdentity, Box<Refusal>>>>,
 }
 
 tokio::task_local! {
@@ -246,7 +242,7 @@ impl PeerVerifier {
             .collect();
         let outcome = HANDSHAKE.try_with(|handshake| {
             let outcome = handshake.terms.authenticate(&chain, usage, now);
-            let answer = outcome.as_ref().map(|_| ()).map_err(Refusal::for_rustls);
+            let answer = outcome.as_ref().map(|_| ()).map_err(|refusal| refusal.for_rustls());
             handshake.outcome.replace(Some(outcome));
             answer
         });
