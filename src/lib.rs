@@ -1,5 +1,6 @@
 //! svidgate
 pub mod config;
 pub mod credentials;
+pub mod mint;
 pub mod policy;
 pub mod spiffe;
