@@ -1,5 +1,12 @@
 //! Our own credentials: read from disk as one coherent set, handed out as one value, replaced whole.
 
+mod error;
+mod finding;
+mod layout;
+mod load;
+mod read;
+mod set;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +17,11 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::spiffe::{SpiffeId, TrustBundles, TrustDomain, UnixTime};
+pub use error::{CredentialsError, Malformed, Ownership, Unreadable};
+pub use finding::Finding;
+pub use layout::{Layout, Role};
+pub use load::{Loaded, load, load_from};
+pub use set::well_known_places;
 
 /// Where our own credentials come from, and what they must be.
 #[derive(Clone, Debug, PartialEq)]
