@@ -1,4 +1,5 @@
 //! svidgate
+pub mod app;
 pub mod config;
 pub mod credentials;
 pub mod metrics;

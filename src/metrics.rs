@@ -144,49 +144,20 @@ impl Metrics {
     /// All families under their public names.
     pub fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("svidgate");
-        registry.register(
-            "connections_opened",
-            "Connections accepted",
-            self.connections_opened.clone(),
-        );
-        registry.register(
-            "connections_closed",
-            "Connections ended, by outcome",
-            self.connections_closed.clone(),
-        );
-        registry.register(
-            "connections_active",
-            "Connections open now",
-            self.connections_active.clone(),
-        );
+        registry.register("connections_opened", "Connections accepted", self.connections_opened.clone());
+        registry.register("connections_closed", "Connections ended, by outcome", self.connections_closed.clone());
+        registry.register("connections_active", "Connections open now", self.connections_active.clone());
         registry.register("bytes", "Application bytes moved", self.bytes.clone());
-        registry.register(
-            "refusals",
-            "Peers refused, by stage of the examination",
-            self.refusals.clone(),
-        );
+        registry.register("refusals", "Peers refused, by stage of the examination", self.refusals.clone());
         let shadow = "Peers that the shadow rules would have treated otherwise";
         registry.register("shadow_decisions", shadow, self.shadow_decisions.clone());
-        registry.register(
-            "identity_readings",
-            "Readings of the credentials",
-            self.identity_readings.clone(),
-        );
-        registry.register(
-            "config_readings",
-            "Readings of the configuration",
-            self.config_readings.clone(),
-        );
+        registry.register("identity_readings", "Readings of the credentials", self.identity_readings.clone());
+        registry.register("config_readings", "Readings of the configuration", self.config_readings.clone());
         registry
     }
 
     /// How many connections ended in `outcome`, over all listeners given.
     pub fn closed(&self, listener: &Arc<str>, outcome: Outcome) -> u64 {
-        self.connections_closed
-            .get_or_create(&Ended {
-                listener: listener.clone(),
-                outcome,
-            })
-            .get()
+        self.connections_closed.get_or_create(&Ended { listener: listener.clone(), outcome }).get()
     }
 }

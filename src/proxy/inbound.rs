@@ -15,10 +15,7 @@ pub(super) async fn serve(
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
     let terms = connection.terms()?;
-    let handshake = connection
-        .following
-        .unless_forced(acceptor.accept(client, &terms))
-        .await?;
+    let handshake = connection.following.unless_forced(acceptor.accept(client, &terms)).await?;
     let (client, peer) = handshake.map_err(said_nothing)?;
     connection.proven(&peer, Agreed::of(client.get_ref().1));
     let dialled = connection.following.unless_forced(service.upstream.connect()).await?;

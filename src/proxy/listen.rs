@@ -93,10 +93,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
-    Ok(UnixSocket {
-        listener: UnixListener::from_std(socket.into())?,
-        path: path.to_owned(),
-    })
+    Ok(UnixSocket { listener: UnixListener::from_std(socket.into())?, path: path.to_owned() })
 }
 
 /// Removes a socket file on which nobody listens any more (as a kill -9 leaves it); any other file stays, and the bind will say so.

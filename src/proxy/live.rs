@@ -38,11 +38,7 @@ impl Following {
     /// The terms to make a handshake on.
     pub(super) fn terms(&mut self) -> Result<Arc<Terms>, Unusable> {
         let terms = self.0.borrow_and_update().terms.clone().ok_or(Unusable::Missing)?;
-        if terms.credentials.svid.valid_until < UnixTime::now() {
-            Err(Unusable::Expired)
-        } else {
-            Ok(terms)
-        }
+        if terms.credentials.svid.valid_until < UnixTime::now() { Err(Unusable::Expired) } else { Ok(terms) }
     }
 
     /// Does `work`, unless the connection is forced to end first.
@@ -113,11 +109,7 @@ impl Standing<'_> {
     fn next_wake(&self, relay: &Relay, closing: Option<Instant>) -> Instant {
         let idle = self.idle_limit(relay).map(|limit| relay.last_moved() + limit);
         let expiry = || {
-            let left = self
-                .peer
-                .valid_until()
-                .as_secs()
-                .saturating_sub(UnixTime::now().as_secs());
+            let left = self.peer.valid_until().as_secs().saturating_sub(UnixTime::now().as_secs());
             // A certificate is valid through its last second (RFC 5280 §4.1.2.5).
             Instant::now() + Duration::from_secs(left.saturating_add(1)).min(LONGEST_SLEEP)
         };

@@ -82,10 +82,7 @@ impl Listener {
             stop: CancellationToken::new(),
             metrics,
         };
-        Ok(Bound {
-            listener: Arc::new(listener),
-            socket,
-        })
+        Ok(Bound { listener: Arc::new(listener), socket })
     }
 
     /// The address it is bound to, the port that the system chose included.
@@ -98,23 +95,21 @@ impl Listener {
         self.service.borrow().config.clone()
     }
 
-    /// Does something else from now on with new connections; a changed policy also holds for the open ones.
+    /// Makes ready to do something else, without doing it yet.
     ///
     /// # Errors
-    /// When the TLS settings are at odds with each other; then nothing has changed.
-    pub fn reconfigure(&self, config: &config::Listener, limits: &Limits) -> io::Result<()> {
-        let service = Arc::new(Service::new(config, limits)?);
-        self.service.send_replace(service);
-        let credentials = self
-            .orders
-            .borrow()
-            .terms
-            .as_ref()
-            .map(|terms| terms.credentials.clone());
+    /// When the TLS settings are at odds with each other.
+    pub fn plan(config: &config::Listener, limits: &Limits) -> io::Result<Plan> {
+        Service::new(config, limits).map(|service| Plan(Arc::new(service)))
+    }
+
+    /// Follows the plan from now on with new connections; a changed policy also holds for the open ones.
+    pub fn follow(&self, plan: Plan) {
+        self.service.send_replace(plan.0);
+        let credentials = self.orders.borrow().terms.as_ref().map(|terms| terms.credentials.clone());
         if let Some(credentials) = credentials {
             self.renew(credentials);
         }
-        Ok(())
     }
 
     /// Uses these credentials from now on; changed trust also holds for the open connections.
@@ -174,11 +169,7 @@ impl Listener {
         let name = service.config.name.clone();
         let record = Record::open(self.metrics.clone(), name, service.direction(), client);
         let following = Following::new(&self.orders);
-        let mut connection = Connection {
-            following,
-            record,
-            handshake: Some(permits.handshake),
-        };
+        let mut connection = Connection { following, record, handshake: Some(permits.handshake) };
         self.connections.spawn(async move {
             let end = service.serve(socket, &mut connection).await;
             connection.record.close(end);
@@ -197,13 +188,17 @@ impl Listener {
         self.connections.close();
     }
 
-    /// Waits until every connection has ended, for at most `patience`; then ends the rest. Returns how many had to be ended.
-    pub async fn drain(&self, patience: Duration) -> usize {
+    /// Waits until every connection has ended. Comes back only once the listener is stopped.
+    pub async fn ended(&self) {
+        self.connections.wait().await;
+    }
+
+    /// Stops, and gives the connections `patience` to end before it ends the rest.
+    pub async fn drain(&self, patience: Duration) {
         self.stop();
-        if timeout(patience, self.connections.wait()).await.is_ok() {
-            return 0;
+        if timeout(patience, self.ended()).await.is_err() {
+            self.force().await;
         }
-        self.force().await
     }
 
     /// Ends every connection now. Returns how many there were.
@@ -211,10 +206,14 @@ impl Listener {
         self.stop();
         let open = self.connections.len();
         self.orders.send_modify(|orders| orders.forced = true);
-        self.connections.wait().await;
+        self.ended().await;
         open
     }
 }
+
+/// What a listener is to do, ready to be followed.
+#[derive(Debug)]
+pub struct Plan(Arc<Service>);
 
 /// What a listener does with a connection. Replaced whole by a changed configuration; a connection keeps the one that it began with, except for
 /// the policy.
@@ -244,11 +243,8 @@ impl Service {
                 Connector::new(alpn, min_tls, patience).map(|connector| TlsSide::Outbound(connector, name))
             }
         };
-        let upstream = Upstream {
-            targets: config.targets.clone(),
-            patience: limits.connect_timeout,
-            keepalive: limits.keepalive,
-        };
+        let upstream =
+            Upstream { targets: config.targets.clone(), patience: limits.connect_timeout, keepalive: limits.keepalive };
         Ok(Self {
             side: side.map_err(io::Error::other)?,
             upstream,
@@ -320,14 +316,7 @@ impl Connection {
 
     fn standing<'a>(&self, service: &'a Service, terms: Arc<Terms>, peer: PeerIdentity, usage: Usage) -> Standing<'a> {
         let (following, on_expiry) = (self.following.clone(), service.config.on_expiry);
-        Standing {
-            following,
-            terms,
-            peer,
-            usage,
-            on_expiry,
-            limits: &service.limits,
-        }
+        Standing { following, terms, peer, usage, on_expiry, limits: &service.limits }
     }
 
     /// Carries bytes for as long as the connection stands.
@@ -341,13 +330,7 @@ impl Connection {
 /// Errors of accept that say that this one connection is gone already (accept(2)): the next one may be fine.
 fn is_about_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
-    let gone = [
-        ConnectionAborted,
-        ConnectionRefused,
-        ConnectionReset,
-        HostUnreachable,
-        NetworkUnreachable,
-    ];
+    let gone = [ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable];
     gone.contains(&error.kind())
 }
 

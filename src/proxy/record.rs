@@ -35,9 +35,7 @@ impl Record {
         direction: &'static str,
         client: Option<SocketAddr>,
     ) -> Self {
-        let label = OfListener {
-            listener: listener.clone(),
-        };
+        let label = OfListener { listener: listener.clone() };
         metrics.connections_opened.get_or_create(&label).inc();
         metrics.connections_active.get_or_create(&label).inc();
         Self {
@@ -138,38 +136,17 @@ impl Record {
 
     fn count(&self, outcome: Outcome) {
         let listener = || self.listener.clone();
-        self.metrics
-            .connections_active
-            .get_or_create(&OfListener { listener: listener() })
-            .dec();
-        self.metrics
-            .connections_closed
-            .get_or_create(&Ended {
-                listener: listener(),
-                outcome,
-            })
-            .inc();
+        self.metrics.connections_active.get_or_create(&OfListener { listener: listener() }).dec();
+        self.metrics.connections_closed.get_or_create(&Ended { listener: listener(), outcome }).inc();
         for (direction, bytes) in [("decrypted", self.moved.0), ("encrypted", self.moved.1)] {
-            self.metrics
-                .bytes
-                .get_or_create(&Moved {
-                    listener: listener(),
-                    direction,
-                })
-                .inc_by(bytes);
+            self.metrics.bytes.get_or_create(&Moved { listener: listener(), direction }).inc_by(bytes);
         }
     }
 
     /// The whole story of a refusal, for the operator alone.
     fn refusal(&self, refusal: &Refusal) {
         let stage = refusal.stage().as_str();
-        self.metrics
-            .refusals
-            .get_or_create(&RefusedAt {
-                listener: self.listener.clone(),
-                stage,
-            })
-            .inc();
+        self.metrics.refusals.get_or_create(&RefusedAt { listener: self.listener.clone(), stage }).inc();
         let facts = refusal.facts.clone().unwrap_or_default();
         let (id, shadow) = match &refusal.reason {
             Reason::Denied { id, shadow, .. } => (Some(id), shadow.as_ref()),
@@ -200,13 +177,7 @@ impl Record {
     /// What the shadow rules would have done otherwise.
     fn shadow(&self, id: &SpiffeId, verdict: &Verdict) {
         let decision = if verdict.is_allowed() { "allow" } else { "deny" };
-        self.metrics
-            .shadow_decisions
-            .get_or_create(&Shadowed {
-                listener: self.listener.clone(),
-                decision,
-            })
-            .inc();
+        self.metrics.shadow_decisions.get_or_create(&Shadowed { listener: self.listener.clone(), decision }).inc();
         tracing::info!(
             listener = &*self.listener,
             spiffe.peer.id = %id,

@@ -27,13 +27,7 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new(tls: TlsStream<Socket>, plain: Socket) -> Self {
-        Self {
-            tls,
-            plain,
-            decrypting: Flow::default(),
-            encrypting: Flow::default(),
-            last_moved: Instant::now(),
-        }
+        Self { tls, plain, decrypting: Flow::default(), encrypting: Flow::default(), last_moved: Instant::now() }
     }
 
     /// Moves bytes until both directions have ended cleanly.

@@ -40,27 +40,18 @@ impl Socket {
     pub(super) fn tcp(stream: TcpStream, keepalive: Option<Duration>) -> Self {
         let _ = stream.set_nodelay(true);
         if let Some(interval) = keepalive {
-            let probes = TcpKeepalive::new()
-                .with_time(interval)
-                .with_interval(interval)
-                .with_retries(3);
+            let probes = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(3);
             let socket = SockRef::from(&stream);
             let _ = socket.set_tcp_keepalive(&probes);
             // Unacknowledged data gives up when unanswered probes would (RFC 5482).
             let _ = socket.set_tcp_user_timeout(Some(interval.saturating_mul(4)));
         }
-        Self {
-            stream: Stream::Tcp(stream),
-            heard: false,
-        }
+        Self { stream: Stream::Tcp(stream), heard: false }
     }
 
     /// A connected unix stream.
     pub(super) fn unix(stream: UnixStream) -> Self {
-        Self {
-            stream: Stream::Unix(stream),
-            heard: false,
-        }
+        Self { stream: Stream::Unix(stream), heard: false }
     }
 
     /// Whether the other side ever sent a byte: a health check connects, says nothing and leaves.

@@ -34,9 +34,7 @@ impl Upstream {
                 Err(error) => failures.push(format!("{target}: {error}")),
             }
         }
-        Err(UpstreamError {
-            failures: failures.join("; "),
-        })
+        Err(UpstreamError { failures: failures.join("; ") })
     }
 
     async fn try_target(&self, target: &Target, share: Duration) -> io::Result<Socket> {
@@ -44,11 +42,7 @@ impl Upstream {
         let addresses = match target {
             Target::Unix(path) => return within(share, Socket::dial_unix(path)).await,
             Target::Address(address) => vec![*address],
-            Target::Name {
-                host,
-                port,
-                loopback_only,
-            } => within(share, resolve(host, *port, *loopback_only)).await?,
+            Target::Name { host, port, loopback_only } => within(share, resolve(host, *port, *loopback_only)).await?,
         };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address that may be used");
         for (index, address) in addresses.iter().enumerate() {
@@ -66,15 +60,11 @@ impl Upstream {
 /// The name's addresses of now. A name that must mean this machine is held to it: whoever answers DNS does not decide where plaintext goes.
 async fn resolve(host: &str, port: u16, loopback_only: bool) -> io::Result<Vec<SocketAddr>> {
     let addresses = tokio::net::lookup_host((host, port)).await?;
-    Ok(addresses
-        .filter(|address| !loopback_only || is_loopback(address.ip()))
-        .collect())
+    Ok(addresses.filter(|address| !loopback_only || is_loopback(address.ip())).collect())
 }
 
 async fn within<T>(patience: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(patience, work)
-        .await
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
+    timeout(patience, work).await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
 }
 
 /// No target could be reached.

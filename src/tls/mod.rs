@@ -39,9 +39,7 @@ impl Acceptor {
     /// When rustls finds the settings at odds with each other.
     pub fn new(alpn: Vec<Vec<u8>>, min_tls: TlsVersion, patience: Duration) -> Result<Self, rustls::Error> {
         let provider = provider();
-        let verifier = PeerVerifier {
-            algorithms: provider.signature_verification_algorithms,
-        };
+        let verifier = PeerVerifier { algorithms: provider.signature_verification_algorithms };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(min_tls))?
             .with_client_cert_verifier(Arc::new(verifier))
@@ -52,10 +50,7 @@ impl Acceptor {
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
-        Ok(Self {
-            tls: TlsAcceptor::from(Arc::new(config)),
-            patience,
-        })
+        Ok(Self { tls: TlsAcceptor::from(Arc::new(config)), patience })
     }
 
     /// Makes the handshake of one connection, on `terms` and within the patience.
@@ -70,9 +65,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let accept = self
-            .tls
-            .accept_with(io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
+        let accept = self.tls.accept_with(io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
         under_terms(accept.into_fallible(), terms, self.patience).await
     }
 }
@@ -91,9 +84,7 @@ impl Connector {
     /// When rustls finds the settings at odds with each other.
     pub fn new(alpn: Vec<Vec<u8>>, min_tls: TlsVersion, patience: Duration) -> Result<Self, rustls::Error> {
         let provider = provider();
-        let verifier = PeerVerifier {
-            algorithms: provider.signature_verification_algorithms,
-        };
+        let verifier = PeerVerifier { algorithms: provider.signature_verification_algorithms };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(min_tls))?
             .dangerous() // rustls' word for a verifier that is not its own: ours knows SPIFFE IDs, not host names
@@ -101,10 +92,7 @@ impl Connector {
             .with_client_cert_resolver(Arc::new(OwnCertificate));
         config.alpn_protocols = alpn;
         config.resumption = Resumption::disabled(); // as on the accepting side
-        Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
-            patience,
-        })
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), patience })
     }
 
     /// Makes the handshake of one connection, on `terms` and within the patience. `server_name` is what is sent as SNI (nothing where it is
@@ -121,12 +109,9 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let connect = self.tls.connect_with(server_name, io, |connection| {
-            connection.set_buffer_limit(Some(BUFFER_LIMIT))
-        });
-        under_terms(connect.into_fallible(), terms, self.patience)
-            .await
-            .map_err(|(error, _)| error)
+        let connect =
+            self.tls.connect_with(server_name, io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
+        under_terms(connect.into_fallible(), terms, self.patience).await.map_err(|(error, _)| error)
     }
 }
 
@@ -136,10 +121,7 @@ async fn under_terms<S, IO>(
     terms: &Arc<Terms>,
     patience: Duration,
 ) -> Result<(S, PeerIdentity), (HandshakeError, Option<IO>)> {
-    let context = Handshake {
-        terms: terms.clone(),
-        outcome: RefCell::new(None),
-    };
+    let context = Handshake { terms: terms.clone(), outcome: RefCell::new(None) };
     // Boxed: a handshake is short and its future large; the connection's future keeps a pointer's room for it.
     let examined = Box::pin(HANDSHAKE.scope(context, async {
         let stream = timeout(patience, handshake).await;
@@ -176,14 +158,8 @@ impl Agreed {
                 Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
                 _ => "",
             },
-            group: connection
-                .negotiated_key_exchange_group()
-                .and_then(|group| group.name().as_str())
-                .unwrap_or(""),
-            cipher: connection
-                .negotiated_cipher_suite()
-                .and_then(|suite| suite.suite().as_str())
-                .unwrap_or(""),
+            group: connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str()).unwrap_or(""),
+            cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or(""),
         }
     }
 }

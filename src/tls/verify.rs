@@ -43,10 +43,7 @@ impl Terms {
     ) -> Result<PeerIdentity, Box<Refusal>> {
         let bytes = chain.iter().map(|certificate| certificate.len()).sum::<usize>();
         if bytes > self.max_peer_certificates {
-            let reason = Reason::TooLarge {
-                bytes,
-                limit: self.max_peer_certificates,
-            };
+            let reason = Reason::TooLarge { bytes, limit: self.max_peer_certificates };
             return Err(Box::new(Refusal { reason, facts: None }));
         }
         let facts = || chain.first().and_then(|leaf| CertificateFacts::of(leaf));
@@ -55,17 +52,10 @@ impl Terms {
             .map_err(|rejection| refuse(Reason::Rejected(rejection)))?;
         let decision = self.policy.decide(&verified.id);
         match decision.verdict {
-            Verdict::Allowed { rule } => Ok(PeerIdentity {
-                id: verified.id,
-                rule,
-                valid_until: verified.valid_until,
-                shadow: decision.shadow,
-            }),
-            Verdict::Denied(denial) => Err(refuse(Reason::Denied {
-                id: verified.id,
-                denial,
-                shadow: decision.shadow,
-            })),
+            Verdict::Allowed { rule } => {
+                Ok(PeerIdentity { id: verified.id, rule, valid_until: verified.valid_until, shadow: decision.shadow })
+            }
+            Verdict::Denied(denial) => Err(refuse(Reason::Denied { id: verified.id, denial, shadow: decision.shadow })),
         }
     }
 
@@ -140,10 +130,7 @@ pub enum Reason {
 
 impl Refusal {
     pub(super) fn no_certificate() -> Self {
-        Self {
-            reason: Reason::Rejected(Rejection::NoCertificate),
-            facts: None,
-        }
+        Self { reason: Reason::Rejected(Rejection::NoCertificate), facts: None }
     }
 
     /// Where in the examination it was refused.
@@ -171,10 +158,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::TooLarge { bytes, limit } => {
-                write!(
-                    f,
-                    "the peer presented {bytes} bytes of certificates; {limit} are looked at"
-                )
+                write!(f, "the peer presented {bytes} bytes of certificates; {limit} are looked at")
             }
             Reason::Rejected(rejection) => rejection.fmt(f),
             Reason::Denied { denial, .. } => denial.fmt(f),
@@ -201,9 +185,7 @@ pub(super) struct OwnCertificate;
 
 impl OwnCertificate {
     fn current() -> Option<Arc<CertifiedKey>> {
-        HANDSHAKE
-            .try_with(|handshake| handshake.terms.credentials.svid.key.clone())
-            .ok()
+        HANDSHAKE.try_with(|handshake| handshake.terms.credentials.svid.key.clone()).ok()
     }
 }
 
@@ -236,10 +218,8 @@ impl PeerVerifier {
         usage: Usage,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let chain: Vec<_> = std::iter::once(leaf)
-            .chain(intermediates)
-            .map(|der| CertificateDer::from(&**der))
-            .collect();
+        let chain: Vec<_> =
+            std::iter::once(leaf).chain(intermediates).map(|der| CertificateDer::from(&**der)).collect();
         let outcome = HANDSHAKE.try_with(|handshake| {
             let outcome = handshake.terms.authenticate(&chain, usage, now);
             let answer = outcome.as_ref().map(|_| ()).map_err(|refusal| refusal.for_rustls());
