@@ -1,13 +1,29 @@
 //! The whole intent of one process, typed and already valid. What is in here can be acted upon without asking again.
 
 mod address;
+mod choice;
+mod fault;
+mod field;
+mod file;
+mod flags;
+mod listeners;
+mod quantity;
+mod read;
+mod schema;
+mod settings;
+mod structure;
+mod word;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credentials::Identity;
 use crate::policy::Policy;
-pub use address::{ListenAddress, Target, is_loopback};
+pub use address::{AddressError, ListenAddress, Target, is_loopback};
+pub use fault::{ConfigError, Fault, Place};
+pub use flags::{Flags, Side};
+pub use read::Origin;
+pub use schema::schema;
 
 /// Everything that one process shall do.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,0 +1,98 @@
+//! The words of the file that are one of a few.
+
+use schemars::{Schema, json_schema};
+
+use super::field::{Raw, Word, Wrong, nearest};
+use super::{LogFormat, OnExpiry, Protocol, TlsVersion};
+use crate::policy::Action;
+
+/// Yes or no.
+impl Word for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        Err(Raw::Text(text.into()).instead_of(Self::EXPECTED))
+    }
+
+    fn read(value: &Raw) -> Result<Self, Wrong> {
+        match value {
+            Raw::Truth(truth) => Ok(*truth),
+            other => Err(other.instead_of(Self::EXPECTED)),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
+}
+
+impl Word for Action {
+    const EXPECTED: &'static str = "\"allow\" or \"deny\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &[("allow", Self::Allow), ("deny", Self::Deny)])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["allow", "deny"] })
+    }
+}
+
+impl Word for Protocol {
+    const EXPECTED: &'static str = "\"tcp\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &[("tcp", Self::Tcp)])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["tcp"] })
+    }
+}
+
+impl Word for TlsVersion {
+    const EXPECTED: &'static str = "\"1.2\" or \"1.3\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &[("1.2", Self::Tls12), ("1.3", Self::Tls13)])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["1.2", "1.3"] })
+    }
+}
+
+impl Word for OnExpiry {
+    const EXPECTED: &'static str = "\"close\" or \"keep\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &[("close", Self::Close), ("keep", Self::Keep)])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["close", "keep"] })
+    }
+}
+
+impl Word for LogFormat {
+    const EXPECTED: &'static str = "\"text\" or \"json\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &[("text", Self::Text), ("json", Self::Json)])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "enum": ["text", "json"] })
+    }
+}
+
+fn choose<T: Word + Copy>(text: &str, values: &[(&'static str, T)]) -> Result<T, Wrong> {
+    if let Some((_, value)) = values.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let wrong = Raw::Text(text.into()).instead_of(T::EXPECTED);
+    Err(match nearest(text, values.iter().map(|(name, _)| *name)) {
+        Some(near) => wrong.hint(format!("did you mean {near:?}?")),
+        None => wrong,
+    })
+}

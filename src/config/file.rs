@@ -1,0 +1,185 @@
+//! The shape of the configuration file: what may stand where. The JSON Schema, and with it the check for unknown keys, comes from
+//! these types and their docstrings.
+
+use rustls::pki_types::DnsName;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::address::{ListenAddress, Target};
+use super::field::{Field, Many, Placed};
+use super::quantity::{Count, Size, Time, TimeOrOff};
+use super::word::{AlpnName, FilePath, LogFilter, Name};
+use super::{Limits, LogFormat, OnExpiry, Protocol, TlsVersion};
+use crate::credentials::Identity;
+use crate::policy::{Action, Pattern};
+use crate::spiffe::{SpiffeId, TrustDomain};
+
+/// Configuration of svidgate, an mTLS reverse proxy for workload-to-workload traffic.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields, title = "svidgate")]
+pub(super) struct File {
+    /// Where our own credentials come from. Without this table the well-known places are tried in order.
+    #[schemars(with = "IdentityTable")]
+    pub(super) identity: Option<Placed<IdentityTable>>,
+    /// A listener in front of a service: mutual TLS comes in, plaintext goes to the service.
+    pub(super) inbound: Vec<Placed<InboundTable>>,
+    /// A listener for an application that calls others: plaintext comes in, mutual TLS goes out.
+    pub(super) outbound: Vec<Placed<OutboundTable>>,
+    /// Bounds, the same for every listener.
+    #[schemars(with = "LimitsTable")]
+    pub(super) limits: Option<Placed<LimitsTable>>,
+    /// What is logged, and how.
+    #[schemars(with = "LogTable")]
+    pub(super) log: Option<Placed<LogTable>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct IdentityTable {
+    /// The directory that the platform writes the credentials to; the names of the files tell its layout. Instead of the three files.
+    pub(super) dir: Field<FilePath>,
+    /// The PEM file of our certificate chain, leaf first.
+    pub(super) certificates: Field<FilePath>,
+    /// The PEM file of our private key; it may be the same file as `certificates`.
+    pub(super) private_key: Field<FilePath>,
+    /// The file of the roots that peers are verified against: a SPIFFE bundle map (`.json`), or PEM.
+    pub(super) trust_bundle: Field<FilePath>,
+    /// The trust domain that a PEM trust bundle speaks for; our own SVID's where not given.
+    pub(super) trust_domain: Field<TrustDomain>,
+    /// The only SPIFFE ID that we accept as our own; any where not given.
+    pub(super) expected_id: Field<SpiffeId>,
+    /// How often the files are looked at even when nothing reports a change, 100ms to 30s.
+    #[schemars(extend("default" = shown(Time(Identity::default().poll_interval))))]
+    pub(super) poll_interval: Field<Time>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields, extend("required" = ["listen", "target", "rule"]))]
+pub(super) struct InboundTable {
+    /// The name that logs and metrics carry; `inbound-1`, `inbound-2` and so on where not given.
+    pub(super) name: Field<Name>,
+    /// Where peers connect to with mutual TLS: `HOST:PORT`, `:PORT` for every address, or `unix:/path`.
+    pub(super) listen: Field<ListenAddress>,
+    /// The service, or several in the order they are tried: `HOST:PORT` or `unix:/path`, on this machine.
+    pub(super) target: Many<Target>,
+    /// What the bytes are.
+    #[schemars(extend("default" = "tcp"))]
+    pub(super) protocol: Field<Protocol>,
+    /// The protocols accepted by ALPN, most wanted first. Without it none is negotiated, which a gRPC client refuses.
+    pub(super) alpn: Many<AlpnName>,
+    /// The lowest version of TLS spoken.
+    #[schemars(extend("default" = "1.3"))]
+    pub(super) min_tls: Field<TlsVersion>,
+    /// What happens to open connections when the peer's certificate expires.
+    #[schemars(extend("default" = "close"))]
+    pub(super) on_expiry: Field<OnExpiry>,
+    /// Allows a target that is not on this machine: its bytes cross the network unprotected.
+    #[schemars(extend("default" = false))]
+    pub(super) allow_plaintext_network: Field<bool>,
+    /// Who may connect. Default deny: a peer gets in if an allow rule matches and no deny rule does.
+    pub(super) rule: Vec<Placed<RuleTable>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields, extend("required" = ["peers"]))]
+pub(super) struct RuleTable {
+    /// The name that logs and metrics carry; `rule-1`, `rule-2` and so on where not given.
+    pub(super) name: Field<Name>,
+    /// What the rule does with a peer that matches. Deny wins over allow.
+    #[schemars(extend("default" = "allow"))]
+    pub(super) action: Field<Action>,
+    /// SPIFFE ID patterns, any of which matches: `*` is exactly one segment, a trailing `/**` one or more. The trust domain is literal.
+    pub(super) peers: Many<Pattern>,
+    /// `false` makes it a shadow rule: decided, logged and counted, not acted upon.
+    #[schemars(extend("default" = true))]
+    pub(super) enforce: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields, extend("required" = ["listen", "target", "expect"]))]
+pub(super) struct OutboundTable {
+    /// The name that logs and metrics carry; `outbound-1`, `outbound-2` and so on where not given.
+    pub(super) name: Field<Name>,
+    /// Where the application connects to in plaintext, on this machine: `localhost:PORT` or `unix:/path`.
+    pub(super) listen: Field<ListenAddress>,
+    /// The peer, or several in the order they are tried: `HOST:PORT` or `unix:/path`.
+    pub(super) target: Many<Target>,
+    /// Who must be at the other end: SPIFFE ID patterns, any of which matches. Host names never decide.
+    pub(super) expect: Many<Pattern>,
+    /// The name sent as SNI; the target's name where not given. It does not take part in verification.
+    pub(super) server_name: Field<DnsName<'static>>,
+    /// What the bytes are.
+    #[schemars(extend("default" = "tcp"))]
+    pub(super) protocol: Field<Protocol>,
+    /// The protocols offered by ALPN, most wanted first.
+    pub(super) alpn: Many<AlpnName>,
+    /// The lowest version of TLS spoken.
+    #[schemars(extend("default" = "1.3"))]
+    pub(super) min_tls: Field<TlsVersion>,
+    /// What happens to open connections when the peer's certificate expires.
+    #[schemars(extend("default" = "close"))]
+    pub(super) on_expiry: Field<OnExpiry>,
+    /// Allows others than this machine to connect: their bytes cross the network unprotected, and we lend them our identity.
+    #[schemars(extend("default" = false))]
+    pub(super) allow_plaintext_network: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct LimitsTable {
+    /// Open connections of one listener.
+    #[schemars(extend("default" = Limits::default().max_connections))]
+    pub(super) max_connections: Field<Count>,
+    /// Handshakes in flight on one listener.
+    #[schemars(extend("default" = Limits::default().max_handshakes))]
+    pub(super) max_handshakes: Field<Count>,
+    /// From accepting or connecting to the end of the handshake.
+    #[schemars(extend("default" = shown(Time(Limits::default().handshake_timeout))))]
+    pub(super) handshake_timeout: Field<Time>,
+    /// The certificates that a peer presents, together.
+    #[schemars(extend("default" = shown(Size(Limits::default().max_peer_certificates))))]
+    pub(super) max_peer_certificates: Field<Size>,
+    /// Reaching a target: name, connection, all of its addresses and all targets.
+    #[schemars(extend("default" = shown(Time(Limits::default().connect_timeout))))]
+    pub(super) connect_timeout: Field<Time>,
+    /// Without a byte in either direction, or `"off"`.
+    #[schemars(extend("default" = shown(TimeOrOff(Limits::default().idle_timeout.map(Time)))))]
+    pub(super) idle_timeout: Field<TimeOrOff>,
+    /// Without a byte, once one side has ended its half, or `"off"`.
+    #[schemars(extend("default" = shown(TimeOrOff(Limits::default().half_close_timeout.map(Time)))))]
+    pub(super) half_close_timeout: Field<TimeOrOff>,
+    /// Between TCP keepalive probes, or `"off"`.
+    #[schemars(extend("default" = shown(TimeOrOff(Limits::default().keepalive.map(Time)))))]
+    pub(super) keepalive: Field<TimeOrOff>,
+    /// From a refusal of an open connection (policy, trust, expiry) to its close.
+    #[schemars(extend("default" = shown(Time(Limits::default().close_grace))))]
+    pub(super) close_grace: Field<Time>,
+    /// How long connections may go on after a stop signal.
+    #[schemars(extend("default" = shown(Time(Limits::default().drain_timeout))))]
+    pub(super) drain_timeout: Field<Time>,
+    /// Threads that move bytes; one for each core of the machine where not given.
+    pub(super) worker_threads: Field<Count>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct LogTable {
+    /// The shape of a line. `--log-format` wins over it.
+    #[schemars(extend("default" = "text"))]
+    pub(super) format: Field<LogFormat>,
+    /// A level or a filter in the syntax of `RUST_LOG`, which wins over it, as `--log-level` does.
+    #[schemars(extend("default" = "info"))]
+    pub(super) level: Field<LogFilter>,
+}
+
+/// A default as the file would write it.
+fn shown(value: impl std::fmt::Display) -> String {
+    value.to_string()
+}

@@ -1,0 +1,163 @@
+//! Reading a configuration: from a file, from text, or from the flags of one listener. All three go the same way through the file's
+//! shape, so that every rule is checked in one place.
+
+use std::fs::File as Disk;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::Deserialize as _;
+use toml::de::{DeTable, Deserializer};
+
+use super::fault::{ConfigError, Faults, Place, Spot};
+use super::field::Placed;
+use super::file::File;
+use super::flags::Flags;
+use super::{Config, Target, listeners, schema, settings, structure};
+
+/// The largest file read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where the parts of one listener stand in the file, for what can only be said of them later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The address that is listened on.
+    pub listen: Place,
+    /// Each target, in the order of the listener's.
+    pub targets: Vec<Place>,
+}
+
+impl Origin {
+    pub(super) fn new(faults: &Faults<'_>, listen: Spot, targets: &[Placed<Target>]) -> Self {
+        Self {
+            listen: faults.place(listen),
+            targets: targets.iter().map(|target| faults.place(target.at)).collect(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::read_with_origins(path).map(|(config, _)| config)
+    }
+
+    /// Reads the configuration file at `path`, and where in it each listener stands.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read_with_origins(path: &Path) -> Result<(Self, Vec<Origin>), ConfigError> {
+        let name = path.display().to_string();
+        let text = read_text(path, &name)?;
+        parse(&name, &text)
+    }
+
+    /// Reads a configuration from `text`; faults are told with `name` as the file's.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        parse(name, text).map(|(config, _)| config)
+    }
+
+    /// The configuration of one listener, from flags.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; places are flags.
+    pub fn from_flags(flags: &Flags) -> Result<Self, ConfigError> {
+        let mut faults = Faults::new("", "");
+        let (config, _) = convert(flags.file(), Spot::Flag("--listen"), &mut faults);
+        faults.finish(config)
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<(Config, Vec<Origin>), ConfigError> {
+    let mut faults = Faults::new(name, text);
+    let (mut document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let at = Spot::Byte(error.span().map_or(0, |span| span.start));
+        faults.add(at, error.message().trim_end());
+    }
+    if !faults.is_empty() {
+        // What the rest would mean is guesswork now.
+        return faults.finish((Config::default(), Vec::new()));
+    }
+    structure::check(document.get_mut(), &schema(), &mut faults);
+    match File::deserialize(Deserializer::from(document)) {
+        Ok(file) => {
+            let read = convert(file, Spot::Byte(0), &mut faults);
+            faults.finish(read)
+        }
+        Err(error) => {
+            let at = Spot::Byte(error.span().map_or(0, |span| span.start));
+            faults.add(at, error.message());
+            faults.finish((Config::default(), Vec::new()))
+        }
+    }
+}
+
+/// From the shape of the file to what it means. `whole` is the place of what the file lacks altogether.
+fn convert(file: File, whole: Spot, faults: &mut Faults<'_>) -> (Config, Vec<Origin>) {
+    if file.inbound.is_empty() && file.outbound.is_empty() && faults.is_empty() {
+        let hint = "add an `[[inbound]]` or an `[[outbound]]`";
+        faults.add_with_hint(whole, "there is no listener", hint);
+    }
+    let identity = settings::identity(file.identity, faults);
+    let (listeners, origins) = listeners::listeners(file.inbound, file.outbound, faults)
+        .into_iter()
+        .unzip();
+    let config = Config {
+        identity,
+        listeners,
+        limits: settings::limits(file.limits, faults),
+        log: settings::log(file.log, faults),
+    };
+    (config, origins)
+}
+
+fn read_text(path: &Path, name: &str) -> Result<String, ConfigError> {
+    let fail = |what: &str, error: &std::io::Error| ConfigError::of_file(name, format!("{what}: {error}"), None);
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::of_file(
+            name,
+            "there is no such file",
+            Some("name the configuration with `--config FILE`"),
+        ),
+        _ => fail("the file cannot be looked at", &error),
+    })?;
+    // Asked before opening: opening a pipe would wait for its writer.
+    if metadata.is_dir() {
+        return Err(ConfigError::of_file(
+            name,
+            "it is a directory",
+            Some("name the file in it"),
+        ));
+    }
+    if !metadata.is_file() {
+        return Err(ConfigError::of_file(name, "it is no regular file", None));
+    }
+    let mut bytes = Vec::new();
+    let file = Disk::open(path).map_err(|error| fail("the file cannot be opened", &error))?;
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| fail("the file cannot be read", &error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(ConfigError::of_file(name, "the file is larger than 1 MiB", None));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
+        let mut faults = Faults::new(name, &before);
+        faults.add_with_hint(
+            Spot::Byte(good),
+            "the text is not UTF-8 from here on",
+            "save the file as UTF-8",
+        );
+        match faults.finish(()) {
+            Err(error) => error,
+            Ok(()) => ConfigError::of_file(name, "the text is not UTF-8", None),
+        }
+    })
+}

@@ -1,0 +1,145 @@
+//! Whether the tables of a document are those of the file's shape: unknown keys, values where tables belong. What does not fit is
+//! told and taken out, so that the rest can still be read.
+
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::fault::{Faults, Spot};
+use super::field::nearest;
+
+/// Compares the document with the JSON Schema of the file.
+pub(super) fn check(document: &mut DeTable<'_>, schema: &Value, faults: &mut Faults<'_>) {
+    let walk = Walk { whole: schema };
+    walk.table(document, schema, "", faults);
+}
+
+struct Walk<'a> {
+    whole: &'a Value,
+}
+
+impl Walk<'_> {
+    fn table(&self, table: &mut DeTable<'_>, schema: &Value, path: &str, faults: &mut Faults<'_>) {
+        let mut misfits = Vec::new();
+        for (key, value) in table.iter_mut() {
+            let name = key.get_ref();
+            let Some(known) = schema.get("properties").and_then(|all| all.get(name.as_ref())) else {
+                let at = Spot::Byte(key.span().start);
+                faults.add_with_hint(
+                    at,
+                    format!("unknown key `{name}`{}", within(path)),
+                    self.hint(name, schema, path),
+                );
+                misfits.push(name.to_string());
+                continue;
+            };
+            let inner = if path.is_empty() {
+                name.to_string()
+            } else {
+                format!("{path}.{name}")
+            };
+            if !self.fits(value, known, &inner, faults) {
+                misfits.push(name.to_string());
+            }
+        }
+        for name in misfits {
+            table.remove(name.as_str());
+        }
+    }
+
+    /// Whether a table stands where one belongs; other values are asked about when they are read.
+    fn fits(&self, value: &mut Spanned<DeValue<'_>>, schema: &Value, path: &str, faults: &mut Faults<'_>) -> bool {
+        let at = Spot::Byte(value.span().start);
+        if is_table(schema) {
+            if let DeValue::Table(table) = value.get_mut() {
+                self.table(table, schema, path, faults);
+                return true;
+            }
+            let found = value.get_ref().type_str();
+            faults.add_with_hint(
+                at,
+                format!("`{path}` is a table, not of type {found}"),
+                format!("write `[{path}]` on a line of its own"),
+            );
+            return false;
+        }
+        let Some(element) = schema.get("items").filter(|element| is_table(element)) else {
+            return true;
+        };
+        let again = format!("write `[[{path}]]` on a line of its own, once for each");
+        let DeValue::Array(array) = value.get_mut() else {
+            faults.add_with_hint(at, format!("`{path}` is a list of tables"), again);
+            return false;
+        };
+        let mut all = true;
+        for element_value in array.iter_mut() {
+            let at = Spot::Byte(element_value.span().start);
+            match element_value.get_mut() {
+                DeValue::Table(table) => self.table(table, element, path, faults),
+                _ => {
+                    all = false;
+                    faults.add_with_hint(at, format!("`{path}` is a list of tables"), &again);
+                }
+            }
+        }
+        all
+    }
+
+    /// What to write instead of an unknown key: a key of the same table that is spelt alike, or the table that it belongs to.
+    fn hint(&self, key: &str, schema: &Value, path: &str) -> String {
+        if let Some(near) = nearest(key, keys(schema)) {
+            return format!("did you mean `{near}`?");
+        }
+        if let Some(home) = home(key, self.whole, "").filter(|home| home != path) {
+            return format!("it belongs in `{home}`");
+        }
+        let known = keys(schema).collect::<Vec<_>>();
+        format!("known keys: {}", known.join(", "))
+    }
+}
+
+fn within(path: &str) -> String {
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!(" in `{path}`")
+    }
+}
+
+fn is_table(schema: &Value) -> bool {
+    schema.get("properties").is_some()
+}
+
+fn keys(schema: &Value) -> impl Iterator<Item = &str> {
+    let all = schema.get("properties").and_then(Value::as_object);
+    all.into_iter().flat_map(|all| all.keys().map(String::as_str))
+}
+
+/// The first table of the file that knows `key`.
+fn home(key: &str, schema: &Value, path: &str) -> Option<String> {
+    for (name, inner) in schema.get("properties")?.as_object()? {
+        let (inner, list) = match inner.get("items") {
+            Some(element) => (element, true),
+            None => (inner, false),
+        };
+        if !is_table(inner) {
+            continue;
+        }
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        if keys(inner).any(|known| known == key) {
+            return Some(if list {
+                format!("[[{path}]]")
+            } else {
+                format!("[{path}]")
+            });
+        }
+        if let Some(home) = home(key, inner, &path) {
+            return Some(home);
+        }
+    }
+    None
+}
