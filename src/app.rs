@@ -109,6 +109,7 @@ pub struct Handle {
 #[derive(Debug)]
 enum Command {
     Apply(Box<Config>, oneshot::Sender<Result<Applied, BindError>>),
+    Settle(oneshot::Sender<()>),
     Look,
     Status,
     Stop,
@@ -136,6 +137,16 @@ impl Handle {
     /// Counts a configuration that was too faulty to be put in place at all.
     pub fn config_refused(&self) {
         self.metrics.config_readings.get_or_create(&ReadingTaken { result: "refused" }).inc();
+    }
+
+    /// Waits until there are credentials, and every listener uses them.
+    pub async fn ready(&self) {
+        let mut credentials = self.credentials.subscribe();
+        if credentials.wait_for(Option::is_some).await.is_ok() {
+            let (answer, answered) = oneshot::channel();
+            let _ = self.commands.send(Command::Settle(answer)).await;
+            let _ = answered.await;
+        }
     }
 
     /// Looks at the credentials now.
@@ -192,11 +203,15 @@ impl Serving {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Drained {
         loop {
             tokio::select! {
+                biased; // new credentials go before any command: whoever asks to settle knows them in use
                 Ok(()) = self.credentials.changed() => self.renew(),
                 Some(_) = self.tasks.join_next() => {}
                 command = commands.recv() => match command {
                     Some(Command::Apply(config, answer)) => {
                         let _ = answer.send(self.apply(*config));
+                    }
+                    Some(Command::Settle(answer)) => {
+                        let _ = answer.send(());
                     }
                     Some(Command::Look) => self.watcher.look_now(),
                     Some(Command::Status) => self.status(),
@@ -292,7 +307,7 @@ impl Serving {
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
                     // A process on its way out reads no new configuration: there is nobody left to use it.
-                    Some(Command::Apply(..) | Command::Look | Command::Status) => {}
+                    Some(Command::Apply(..) | Command::Settle(_) | Command::Look | Command::Status) => {}
                 },
             }
         }

@@ -128,9 +128,9 @@ impl Word for Count {
 
     fn read(value: &Raw) -> Result<Self, Wrong> {
         match value {
-            Raw::Whole(number) => usize::try_from(*number)
-                .map(Self)
-                .map_err(|_| Wrong::new(format!("{number} is negative"))),
+            Raw::Whole(number) => {
+                usize::try_from(*number).map(Self).map_err(|_| Wrong::new(format!("{number} is negative")))
+            }
             other => Err(other.instead_of(Self::EXPECTED)),
         }
     }

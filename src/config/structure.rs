@@ -33,11 +33,7 @@ impl Walk<'_> {
                 misfits.push(name.to_string());
                 continue;
             };
-            let inner = if path.is_empty() {
-                name.to_string()
-            } else {
-                format!("{path}.{name}")
-            };
+            let inner = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
             if !self.fits(value, known, &inner, faults) {
                 misfits.push(name.to_string());
             }
@@ -99,11 +95,7 @@ impl Walk<'_> {
 }
 
 fn within(path: &str) -> String {
-    if path.is_empty() {
-        String::new()
-    } else {
-        format!(" in `{path}`")
-    }
+    if path.is_empty() { String::new() } else { format!(" in `{path}`") }
 }
 
 fn is_table(schema: &Value) -> bool {
@@ -125,17 +117,9 @@ fn home(key: &str, schema: &Value, path: &str) -> Option<String> {
         if !is_table(inner) {
             continue;
         }
-        let path = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         if keys(inner).any(|known| known == key) {
-            return Some(if list {
-                format!("[[{path}]]")
-            } else {
-                format!("[{path}]")
-            });
+            return Some(if list { format!("[[{path}]]") } else { format!("[{path}]") });
         }
         if let Some(home) = home(key, inner, &path) {
             return Some(home);
