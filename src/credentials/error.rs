@@ -101,10 +101,7 @@ pub enum CredentialsError {
 impl CredentialsError {
     /// Whether this is how a directory looks that has not been filled yet, rather than one that is wrong.
     pub fn is_waiting(&self) -> bool {
-        matches!(
-            self,
-            Self::NotThere(_) | Self::Nothing(_) | Self::Incomplete { .. } | Self::Unsettled(_)
-        )
+        matches!(self, Self::NotThere(_) | Self::Nothing(_) | Self::Incomplete { .. } | Self::Unsettled(_))
     }
 
     /// A short name for metrics and status; one of a closed set.

@@ -75,33 +75,19 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WorldReadableKey { file, mode } => {
-                write!(
-                    f,
-                    "the private key in {file} can be read by everybody on this machine (mode {mode:04o})"
-                )
+                write!(f, "the private key in {file} can be read by everybody on this machine (mode {mode:04o})")
             }
             Self::NoExtendedKeyUsage => f.write_str(
                 "the leaf has no extended key usage; it should have serverAuth and clientAuth (X509-SVID §4.4)",
             ),
-            Self::DroppedRoot {
-                trust_domain,
-                subject,
-                reason,
-            } => write!(
+            Self::DroppedRoot { trust_domain, subject, reason } => write!(
                 f,
                 "a certificate in the bundle of {trust_domain} ({subject}) is left out, it may not act as a root: {reason} ({})",
                 reason.rule()
             ),
-            Self::RootNotValid {
-                trust_domain,
-                subject,
-                expired,
-            } => {
+            Self::RootNotValid { trust_domain, subject, expired } => {
                 let state = if *expired { "has expired" } else { "is not valid yet" };
-                write!(
-                    f,
-                    "a root of {trust_domain} ({subject}) {state} and vouches for nothing"
-                )
+                write!(f, "a root of {trust_domain} ({subject}) {state} and vouches for nothing")
             }
             Self::UriNameConstraints { trust_domain, subject } => write!(
                 f,
@@ -132,13 +118,8 @@ impl Reading {
         let key = self.find(super::Role::holds_key);
         let readable = key
             .filter(|file| file.ownership.mode & 0o004 != 0)
-            .map(|file| Finding::WorldReadableKey {
-                file: file.path.display().to_string(),
-                mode: file.ownership.mode,
-            });
-        readable
-            .into_iter()
-            .chain(self.ignored.iter().cloned().map(Finding::IgnoredFile))
+            .map(|file| Finding::WorldReadableKey { file: file.path.display().to_string(), mode: file.ownership.mode });
+        readable.into_iter().chain(self.ignored.iter().cloned().map(Finding::IgnoredFile))
     }
 }
 
@@ -148,11 +129,7 @@ pub(super) fn of_leaf(leaf: &[u8]) -> Vec<Finding> {
         Ok((_, certificate)) => certificate.extended_key_usage().is_ok_and(|usage| usage.is_some()),
         Err(_) => true,
     };
-    if usage {
-        Vec::new()
-    } else {
-        vec![Finding::NoExtendedKeyUsage]
-    }
+    if usage { Vec::new() } else { vec![Finding::NoExtendedKeyUsage] }
 }
 
 /// What is wrong with roots: with those left out, and with those that are in.

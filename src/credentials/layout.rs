@@ -139,19 +139,14 @@ const fn shape(
     trust: &'static [Trust],
     beside: &'static [&'static str],
 ) -> Shape {
-    Shape {
-        layout,
-        key,
-        chain,
-        trust,
-        beside,
-    }
+    Shape { layout, key, chain, trust, beside }
 }
 
-const BUNDLE_MAP: &[Trust] = &[Trust::Map("trust_bundles.json")];
+const MAP: Trust = Trust::Map("trust_bundles.json");
+const BUNDLE_MAP: &[Trust] = &[MAP];
 const PER_DOMAIN: Trust = Trust::PerDomain(".spiffe-trust-bundle.pem");
 /// Google documents no trust file name for Agent Identity: those of its siblings are tried.
-const AGENT_TRUST: &[Trust] = &[BUNDLE_MAP[0], PER_DOMAIN, Trust::Roots("ca_certificates.pem")];
+const AGENT_TRUST: &[Trust] = &[MAP, PER_DOMAIN, Trust::Roots("ca_certificates.pem")];
 /// A user chooses the names in a projected volume: these are the ones of examples and of the conventions around them.
 const POD_TRUST: &[Trust] = &[
     PER_DOMAIN,
@@ -167,20 +162,8 @@ const POD_TRUST: &[Trust] = &[
 /// PEM roots is read instead of them.
 const SHAPES: &[Shape] = &[
     shape(Layout::Gce, "private_key.pem", "certificates.pem", BUNDLE_MAP, &[]),
-    shape(
-        Layout::GceMetadata,
-        "private_key.pem",
-        "certificates.pem",
-        &[Trust::Roots("ca_certificates.pem")],
-        &[],
-    ),
-    shape(
-        Layout::GkeCsi,
-        "private_key.pem",
-        "certificates.pem",
-        BUNDLE_MAP,
-        &["ca_certificates.pem"],
-    ),
+    shape(Layout::GceMetadata, "private_key.pem", "certificates.pem", &[Trust::Roots("ca_certificates.pem")], &[]),
+    shape(Layout::GkeCsi, "private_key.pem", "certificates.pem", BUNDLE_MAP, &["ca_certificates.pem"]),
     shape(
         Layout::GceMetadata,
         "private_key.pem",
@@ -188,13 +171,7 @@ const SHAPES: &[Shape] = &[
         BUNDLE_MAP,
         &["ca_certificates.pem", CONFIG_STATUS],
     ),
-    shape(
-        Layout::GkeCsi,
-        "credential-bundle.pem",
-        "credential-bundle.pem",
-        BUNDLE_MAP,
-        &[],
-    ),
+    shape(Layout::GkeCsi, "credential-bundle.pem", "credential-bundle.pem", BUNDLE_MAP, &[]),
     shape(
         Layout::GkeAgentIdentity,
         "x509.credential-bundle.private-key.pem",
@@ -209,42 +186,12 @@ const SHAPES: &[Shape] = &[
         &[PER_DOMAIN],
         &[],
     ),
-    shape(
-        Layout::PodCertificate,
-        "credential-bundle.pem",
-        "credential-bundle.pem",
-        POD_TRUST,
-        &[],
-    ),
-    shape(
-        Layout::PodCertificate,
-        "credentialbundle.pem",
-        "credentialbundle.pem",
-        POD_TRUST,
-        &[],
-    ),
+    shape(Layout::PodCertificate, "credential-bundle.pem", "credential-bundle.pem", POD_TRUST, &[]),
+    shape(Layout::PodCertificate, "credentialbundle.pem", "credentialbundle.pem", POD_TRUST, &[]),
     shape(Layout::PodCertificate, "key.pem", "certificates.pem", POD_TRUST, &[]),
-    shape(
-        Layout::KubernetesTls,
-        "tls.key",
-        "tls.crt",
-        &[Trust::Roots("ca.crt")],
-        &[],
-    ),
-    shape(
-        Layout::SpiffeHelper,
-        "svid_key.pem",
-        "svid.pem",
-        &[Trust::Roots("svid_bundle.pem")],
-        &[],
-    ),
-    shape(
-        Layout::Istio,
-        "key.pem",
-        "cert-chain.pem",
-        &[Trust::Roots("root-cert.pem")],
-        &[],
-    ),
+    shape(Layout::KubernetesTls, "tls.key", "tls.crt", &[Trust::Roots("ca.crt")], &[]),
+    shape(Layout::SpiffeHelper, "svid_key.pem", "svid.pem", &[Trust::Roots("svid_bundle.pem")], &[]),
+    shape(Layout::Istio, "key.pem", "cert-chain.pem", &[Trust::Roots("root-cert.pem")], &[]),
 ];
 
 /// The files of a recognised layout.
@@ -297,15 +244,9 @@ fn nearest(names: &BTreeSet<String>) -> Unrecognised {
     };
     let missing = shape.missing(names);
     if shape.key != shape.chain && missing.iter().map(String::as_str).eq([shape.key]) {
-        return Unrecognised::KeyMissing {
-            layout: shape.layout,
-            file: shape.key.to_owned(),
-        };
+        return Unrecognised::KeyMissing { layout: shape.layout, file: shape.key.to_owned() };
     }
-    Unrecognised::Incomplete {
-        layout: shape.layout,
-        missing,
-    }
+    Unrecognised::Incomplete { layout: shape.layout, missing }
 }
 
 impl Shape {
@@ -337,33 +278,20 @@ impl Shape {
         let chain = usize::from(self.chain != self.key && names.contains(self.chain));
         let trust = usize::from(self.trust.iter().any(|trust| trust.is_in(names)));
         // A row with files beside is a richer twin of a row without: never the nearest.
-        if self.beside.is_empty() {
-            state + key + chain + trust
-        } else {
-            0
-        }
+        if self.beside.is_empty() { state + key + chain + trust } else { 0 }
     }
 
     fn select(&self, names: &BTreeSet<String>) -> Selection {
         let mut files = if self.key == self.chain {
             vec![(Role::KeyAndCertificates, self.key.to_owned())]
         } else {
-            vec![
-                (Role::PrivateKey, self.key.to_owned()),
-                (Role::Certificates, self.chain.to_owned()),
-            ]
+            vec![(Role::PrivateKey, self.key.to_owned()), (Role::Certificates, self.chain.to_owned())]
         };
         if let Some(trust) = self.trust.iter().find(|trust| trust.is_in(names)) {
             files.extend(trust.files(names));
         }
-        let ignored = names
-            .iter()
-            .filter(|name| is_known(name) && !files.iter().any(|(_, file)| file == *name));
-        Selection {
-            layout: self.layout,
-            ignored: ignored.cloned().collect(),
-            files,
-        }
+        let ignored = names.iter().filter(|name| is_known(name) && !files.iter().any(|(_, file)| file == *name));
+        Selection { layout: self.layout, ignored: ignored.cloned().collect(), files }
     }
 }
 
@@ -382,10 +310,7 @@ impl Trust {
     }
 
     fn files(&self, names: &BTreeSet<String>) -> Vec<(Role, String)> {
-        names
-            .iter()
-            .filter_map(|name| Some((self.role(name)?, name.clone())))
-            .collect()
+        names.iter().filter_map(|name| Some((self.role(name)?, name.clone()))).collect()
     }
 
     /// What `name` is to this kind of trust, if it is one of its files.

@@ -67,10 +67,7 @@ pub fn load_from(identity: &Identity, places: &[PathBuf], now: UnixTime) -> Resu
 
 /// Whether this is how a rotation looks to someone who reads in its middle.
 fn may_be_a_swap(error: &CredentialsError) -> bool {
-    matches!(
-        error,
-        CredentialsError::NotThere(_) | CredentialsError::KeyMismatch { .. }
-    )
+    matches!(error, CredentialsError::NotThere(_) | CredentialsError::KeyMismatch { .. })
 }
 
 /// Checks a whole set: the key is the leaf's, the leaf is an X.509-SVID inside its validity, and its chain reaches the bundle of its own
@@ -79,18 +76,13 @@ pub(super) fn check(reading: &Reading, identity: &Identity, now: UnixTime) -> Re
     let key = private_key(reading)?;
     let chain = certificates(reading)?;
     let certificates = reading.path_of(|role| matches!(role, Role::Certificates | Role::KeyAndCertificates));
-    let rejected = |rejection| CredentialsError::Rejected {
-        certificates: certificates.clone(),
-        rejection,
-    };
+    let rejected = |rejection| CredentialsError::Rejected { certificates: certificates.clone(), rejection };
     let leaf_der = chain.first().ok_or_else(|| rejected(Rejection::NoCertificate))?;
     let leaf = Leaf::check(leaf_der).map_err(|error| rejected(Rejection::Leaf(error)))?;
     let mut findings = of_leaf(leaf_der);
-    let Trust { bundles, dropped } = trust(
-        reading,
-        identity.trust_domain.as_ref().unwrap_or(leaf.id.trust_domain()),
-    )?;
-    let key = certified(key, chain, reading)?;
+    let own = identity.trust_domain.as_ref();
+    let Trust { bundles, dropped } = trust(reading, own.unwrap_or_else(|| leaf.id.trust_domain()))?;
+    let key = certified(&key, chain, reading)?;
     let valid_until = match prove(&key.cert, &bundles, now) {
         Err(Rejection::NoRoots(domain)) if is_revocation(&domain, &dropped, reading) && leaf_holds(&leaf, now) => {
             findings.push(Finding::OwnTrustRevoked(domain));
@@ -99,20 +91,13 @@ pub(super) fn check(reading: &Reading, identity: &Identity, now: UnixTime) -> Re
         proven => proven.map_err(rejected)?,
     };
     if let Some(expected) = identity.expected_id.as_ref().filter(|expected| **expected != leaf.id) {
-        return Err(CredentialsError::UnexpectedId {
-            found: leaf.id,
-            expected: expected.clone(),
-        });
+        return Err(CredentialsError::UnexpectedId { found: leaf.id, expected: expected.clone() });
     }
     findings.extend(reading.findings());
     findings.extend(of_roots(&bundles, dropped, now));
     Ok(Loaded {
         credentials: Credentials {
-            svid: X509Svid {
-                id: leaf.id,
-                key: Arc::new(key),
-                valid_until,
-            },
+            svid: X509Svid { id: leaf.id, key: Arc::new(key), valid_until },
             bundles: Arc::new(bundles),
         },
         layout: reading.layout,
@@ -132,9 +117,7 @@ fn prove(chain: &[CertificateDer<'_>], bundles: &TrustBundles, now: UnixTime) ->
 /// SPIFFE Trust Domain and Bundle §4.2.2: a domain whose bundle is empty trusts none of its SVIDs. A map that says so of our own domain
 /// is taken, so that the revocation reaches our peers' connections; roots that are there but of no use are a broken file instead.
 fn is_revocation(domain: &TrustDomain, dropped: &[(TrustDomain, DroppedRoot)], reading: &Reading) -> bool {
-    let by_map = reading
-        .find(|role| matches!(role, Role::BundleMap | Role::AnyTrust))
-        .is_some();
+    let by_map = reading.find(|role| matches!(role, Role::BundleMap | Role::AnyTrust)).is_some();
     by_map && !dropped.iter().any(|(of, _)| of == domain)
 }
 
@@ -147,9 +130,7 @@ pub(super) fn private_key(reading: &Reading) -> Result<Zeroizing<PrivateKeyDer<'
     let file = reading.file(Role::holds_key)?;
     let malformed = |reason| file.malformed(reason);
     let sections = PrivateKeyDer::pem_slice_iter(&file.bytes).map(|key| key.map(Zeroizing::new));
-    let mut keys = sections
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| malformed(Malformed::Pem))?;
+    let mut keys = sections.collect::<Result<Vec<_>, _>>().map_err(|_| malformed(Malformed::Pem))?;
     match (keys.pop(), keys.len()) {
         (Some(key), 0) => Ok(key),
         (Some(_), others) => Err(malformed(Malformed::SeveralKeys(others + 1))),
@@ -182,10 +163,7 @@ pub(super) struct Trust {
 
 /// Reads every trust file. PEM roots that name no trust domain speak for `own`, never for any.
 pub(super) fn trust(reading: &Reading, own: &TrustDomain) -> Result<Trust, CredentialsError> {
-    let mut trust = Trust {
-        bundles: TrustBundles::default(),
-        dropped: Vec::new(),
-    };
+    let mut trust = Trust { bundles: TrustBundles::default(), dropped: Vec::new() };
     for file in &reading.files {
         let read = match &file.role {
             Role::PrivateKey | Role::Certificates | Role::KeyAndCertificates => Ok(()),
@@ -197,10 +175,7 @@ pub(super) fn trust(reading: &Reading, own: &TrustDomain) -> Result<Trust, Crede
         };
         read.map_err(|reason| match reason {
             _ if file.bytes.is_empty() => file.malformed(Malformed::Empty),
-            reason => CredentialsError::TrustBundle {
-                path: file.path.clone(),
-                reason,
-            },
+            reason => CredentialsError::TrustBundle { path: file.path.clone(), reason },
         })?;
     }
     Ok(trust)
@@ -223,20 +198,19 @@ impl Trust {
     fn add_roots(&mut self, domain: &TrustDomain, pem: &[u8]) -> Result<(), BundleError> {
         let (bundle, dropped) = TrustBundle::from_pem(pem)?;
         self.bundles.insert(domain.clone(), bundle);
-        self.dropped
-            .extend(dropped.into_iter().map(|root| (domain.clone(), root)));
+        self.dropped.extend(dropped.into_iter().map(|root| (domain.clone(), root)));
         Ok(())
     }
 }
 
 /// The key with its chain, once it is known to be the leaf's.
 fn certified(
-    key: Zeroizing<PrivateKeyDer<'static>>,
+    key: &PrivateKeyDer<'static>,
     chain: Vec<CertificateDer<'static>>,
     reading: &Reading,
 ) -> Result<CertifiedKey, CredentialsError> {
     let file = reading.file(Role::holds_key)?;
-    let key = any_supported_type(&key).map_err(|_| file.malformed(Malformed::UnsupportedKey))?;
+    let key = any_supported_type(key).map_err(|_| file.malformed(Malformed::UnsupportedKey))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => Ok(certified),
@@ -249,8 +223,7 @@ fn certified(
 
 impl Reading {
     fn file(&self, wanted: impl Fn(&Role) -> bool) -> Result<&FileRead, CredentialsError> {
-        self.find(wanted)
-            .ok_or_else(|| CredentialsError::Nothing(self.place.clone()))
+        self.find(wanted).ok_or_else(|| CredentialsError::Nothing(self.place.clone()))
     }
 
     fn path_of(&self, wanted: impl Fn(&Role) -> bool) -> PathBuf {
@@ -260,9 +233,6 @@ impl Reading {
 
 impl FileRead {
     fn malformed(&self, reason: Malformed) -> CredentialsError {
-        CredentialsError::Malformed {
-            path: self.path.clone(),
-            reason,
-        }
+        CredentialsError::Malformed { path: self.path.clone(), reason }
     }
 }

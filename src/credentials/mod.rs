@@ -6,6 +6,7 @@ mod layout;
 mod load;
 mod read;
 mod set;
+mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 
 use crate::spiffe::{SpiffeId, TrustBundles, TrustDomain, UnixTime};
 pub use error::{CredentialsError, Malformed, Ownership, Unreadable};
@@ -22,6 +23,7 @@ pub use finding::Finding;
 pub use layout::{Layout, Role};
 pub use load::{Loaded, load, load_from};
 pub use set::well_known_places;
+pub use watch::{Age, CredentialStatus, CredentialWatcher, Surroundings};
 
 /// Where our own credentials come from, and what they must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,10 +90,7 @@ impl X509Svid {
 /// Shows whose it is, never the key.
 impl fmt::Debug for X509Svid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("X509Svid")
-            .field("id", &self.id)
-            .field("valid_until", &self.valid_until)
-            .finish_non_exhaustive()
+        f.debug_struct("X509Svid").field("id", &self.id).field("valid_until", &self.valid_until).finish_non_exhaustive()
     }
 }
 
@@ -126,14 +125,12 @@ pub enum Unusable {
 /// Hands out the current credentials; one writer replaces them whole.
 #[derive(Debug)]
 pub struct CredentialStore {
-    current: watch::Sender<Option<Arc<Credentials>>>,
+    current: channel::Sender<Option<Arc<Credentials>>>,
 }
 
 impl Default for CredentialStore {
     fn default() -> Self {
-        Self {
-            current: watch::Sender::new(None),
-        }
+        Self { current: channel::Sender::new(None) }
     }
 }
 
@@ -149,15 +146,11 @@ impl CredentialStore {
     /// When there are none, or the own leaf has expired: an expired leaf is never presented.
     pub fn usable(&self, now: UnixTime) -> Result<Arc<Credentials>, Unusable> {
         let current = self.current().ok_or(Unusable::Missing)?;
-        if now > current.svid.valid_until {
-            Err(Unusable::Expired)
-        } else {
-            Ok(current)
-        }
+        if now > current.svid.valid_until { Err(Unusable::Expired) } else { Ok(current) }
     }
 
     /// Follows the credentials: `changed` wakes at every new generation, and not for a rewrite of the same.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Credentials>>> {
+    pub fn subscribe(&self) -> channel::Receiver<Option<Arc<Credentials>>> {
         self.current.subscribe()
     }
 

@@ -2,7 +2,7 @@
 //! read bounded, and nothing but regular files.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -30,10 +30,7 @@ const DATA_LINK: &str = "..data";
 const DIRECTORY_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 /// `O_NONBLOCK`: opening a FIFO must not wait for a writer.
-const FILE_FLAGS: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_NONBLOCK)
-    .union(OFlag::O_NOCTTY)
-    .union(OFlag::O_CLOEXEC);
+const FILE_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
 
 /// An open directory: whatever its path leads to later, the files are read from what it led to when it was opened.
 #[derive(Debug)]
@@ -78,11 +75,7 @@ impl Directory {
         // Resolved first and opened by the resolved name, so that the name told is that of the handle.
         let resolved = path.canonicalize().map_err(|error| fail(errno_of(&error)))?;
         let handle = open(&resolved, DIRECTORY_FLAGS, Mode::empty()).map_err(fail)?;
-        Ok(Self {
-            handle,
-            given: path.to_owned(),
-            resolved,
-        })
+        Ok(Self { handle, given: path.to_owned(), resolved })
     }
 
     pub(super) fn given(&self) -> &Path {
@@ -125,10 +118,7 @@ impl Directory {
     /// Reads one regular file of at most [`MAX_FILE_BYTES`].
     pub(super) fn read(&self, name: &OsStr, role: Role) -> Result<FileRead, CredentialsError> {
         let path = self.given.join(name);
-        let unreadable = |reason| CredentialsError::Unreadable {
-            path: path.clone(),
-            reason,
-        };
+        let unreadable = |reason| CredentialsError::Unreadable { path: path.clone(), reason };
         let file = match openat(&self.handle, name, FILE_FLAGS, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
             Err(Errno::EACCES | Errno::EPERM) => return Err(unreadable(denied(self.metadata(name).as_ref()))),
@@ -136,10 +126,7 @@ impl Directory {
         };
         let metadata = file.metadata().map_err(|error| unreadable(io(&error)))?;
         if !metadata.is_file() {
-            return Err(unreadable(Unreadable::Kind {
-                found: kind(&metadata),
-                expected: "a file",
-            }));
+            return Err(unreadable(Unreadable::Kind { found: kind(&metadata), expected: "a file" }));
         }
         let too_large = Unreadable::TooLarge { limit: MAX_FILE_BYTES };
         if metadata.len() > MAX_FILE_BYTES {
@@ -151,31 +138,13 @@ impl Directory {
         let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
         match read.map_err(|error| unreadable(io(&error)))? {
             length if length as u64 > MAX_FILE_BYTES => Err(unreadable(too_large)),
-            _ => Ok(FileRead {
-                role,
-                ownership: ownership(&metadata),
-                bytes,
-                path,
-            }),
+            _ => Ok(FileRead { role, ownership: ownership(&metadata), bytes, path }),
         }
     }
 
     fn metadata(&self, name: &OsStr) -> Option<Metadata> {
-        let descriptor = openat(
-            self.handle.as_fd(),
-            name,
-            OFlag::O_PATH | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()?;
+        let descriptor = openat(self.handle.as_fd(), name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
         File::from(descriptor).metadata().ok()
-    }
-}
-
-impl FileRead {
-    /// The name without its directory.
-    pub(super) fn name(&self) -> OsString {
-        self.path.file_name().map(OsStr::to_owned).unwrap_or_default()
     }
 }
 
@@ -192,36 +161,23 @@ fn failure(path: &Path, errno: Errno, expected: Expected) -> CredentialsError {
         (Errno::EACCES | Errno::EPERM, _) => denied(path.metadata().ok().as_ref()),
         (Errno::ELOOP, _) => Unreadable::SymlinkLoop,
         (Errno::ENOTDIR, Expected::Directory) => Unreadable::Kind {
-            found: path
-                .metadata()
-                .map_or("a file, or below one", |metadata| kind(&metadata)),
+            found: path.metadata().map_or("a file, or below one", |metadata| kind(&metadata)),
             expected: "a directory",
         },
-        (Errno::ENXIO, Expected::File) => Unreadable::Kind {
-            found: "a socket or a device without a driver",
-            expected: "a file",
-        },
+        (Errno::ENXIO, Expected::File) => {
+            Unreadable::Kind { found: "a socket or a device without a driver", expected: "a file" }
+        }
         (errno, _) => Unreadable::Io(errno.desc().to_owned()),
     };
-    CredentialsError::Unreadable {
-        path: path.to_owned(),
-        reason,
-    }
+    CredentialsError::Unreadable { path: path.to_owned(), reason }
 }
 
 fn denied(metadata: Option<&Metadata>) -> Unreadable {
-    Unreadable::Denied {
-        uid: nix::unistd::geteuid().as_raw(),
-        file: metadata.map(ownership),
-    }
+    Unreadable::Denied { uid: nix::unistd::geteuid().as_raw(), file: metadata.map(ownership) }
 }
 
 fn ownership(metadata: &Metadata) -> Ownership {
-    Ownership {
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        mode: metadata.mode() & 0o7777,
-    }
+    Ownership { uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode() & 0o7777 }
 }
 
 fn kind(metadata: &Metadata) -> &'static str {

@@ -54,11 +54,9 @@ impl FileSet {
         match source {
             Source::WellKnown => Self::first_of(places),
             Source::Directory(path) => Self::in_directory(path),
-            Source::Files {
-                certificates,
-                private_key,
-                trust_bundle,
-            } => Self::explicit(certificates, private_key, trust_bundle),
+            Source::Files { certificates, private_key, trust_bundle } => {
+                Self::explicit(certificates, private_key, trust_bundle)
+            }
         }
     }
 
@@ -81,42 +79,23 @@ impl FileSet {
         let directory = || path.to_owned();
         let Selection { layout, files, ignored } = detect(&names).map_err(|why| match why {
             Unrecognised::Nothing => CredentialsError::Nothing(directory()),
-            Unrecognised::Incomplete { layout, missing } => CredentialsError::Incomplete {
-                directory: directory(),
-                layout,
-                missing,
-            },
-            Unrecognised::KeyMissing { layout, file } => CredentialsError::KeyMissing {
-                directory: directory(),
-                layout,
-                file,
-            },
-            Unrecognised::Ambiguous(first, second) => CredentialsError::Ambiguous {
-                directory: directory(),
-                first,
-                second,
-            },
+            Unrecognised::Incomplete { layout, missing } => {
+                CredentialsError::Incomplete { directory: directory(), layout, missing }
+            }
+            Unrecognised::KeyMissing { layout, file } => {
+                CredentialsError::KeyMissing { directory: directory(), layout, file }
+            }
+            Unrecognised::Ambiguous(first, second) => {
+                CredentialsError::Ambiguous { directory: directory(), first, second }
+            }
         })?;
-        let member = |(role, name): (Role, String)| Member {
-            directory: 0,
-            name: name.into(),
-            role,
-        };
-        Ok(Self {
-            layout,
-            directories: vec![opened],
-            files: files.into_iter().map(member).collect(),
-            ignored,
-        })
+        let member = |(role, name): (Role, String)| Member { directory: 0, name: name.into(), role };
+        Ok(Self { layout, directories: vec![opened], files: files.into_iter().map(member).collect(), ignored })
     }
 
     fn explicit(certificates: &Path, private_key: &Path, trust_bundle: &Path) -> Result<Self, CredentialsError> {
-        let mut set = Self {
-            layout: Layout::Explicit,
-            directories: Vec::new(),
-            files: Vec::new(),
-            ignored: Vec::new(),
-        };
+        let mut set =
+            Self { layout: Layout::Explicit, directories: Vec::new(), files: Vec::new(), ignored: Vec::new() };
         if certificates == private_key {
             set.add(private_key, Role::KeyAndCertificates)?;
         } else {
@@ -148,11 +127,7 @@ impl FileSet {
                 self.directories.len() - 1
             }
         };
-        self.files.push(Member {
-            directory,
-            name: name.to_owned(),
-            role,
-        });
+        self.files.push(Member { directory, name: name.to_owned(), role });
         Ok(())
     }
 
@@ -167,9 +142,7 @@ impl FileSet {
         Ok(Reading {
             layout: self.layout,
             place: first.map(|directory| directory.given().to_owned()).unwrap_or_default(),
-            resolved: first
-                .map(|directory| directory.resolved().to_owned())
-                .unwrap_or_default(),
+            resolved: first.map(|directory| directory.resolved().to_owned()).unwrap_or_default(),
             files,
             ignored: self.ignored.clone(),
         })
@@ -198,11 +171,7 @@ impl Reading {
     pub(super) fn same_as(&self, other: &Self) -> bool {
         self.layout == other.layout
             && self.files.len() == other.files.len()
-            && self
-                .files
-                .iter()
-                .zip(&other.files)
-                .all(|(one, two)| one.path == two.path && one.bytes == two.bytes)
+            && self.files.iter().zip(&other.files).all(|(one, two)| one.path == two.path && one.bytes == two.bytes)
     }
 
     /// A number that is the same for the same bytes in the same files, so that a rewrite of the same is seen without keeping a key in
