@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, ListenAddress};
 use crate::credentials::{CredentialStore, CredentialWatcher, Credentials};
@@ -33,7 +34,8 @@ impl App {
         let bound =
             config.listeners.iter().map(|listener| bind(listener, &config, &metrics)).collect::<Result<Vec<_>, _>>()?;
         let credentials = Arc::new(CredentialStore::default());
-        let watcher = CredentialWatcher::start(config.identity.clone(), credentials.clone(), metrics.clone());
+        let watcher =
+            CredentialWatcher::start(config.identity.clone(), credentials.clone(), &CancellationToken::new());
         Ok(Self { config, bound, credentials, watcher, metrics, commands: mpsc::channel(16) })
     }
 

@@ -4,7 +4,7 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{BATCH, Gate, ORDERS, PATIENCE, Peer, WEB, World, authority, echo_application, eventually, id};
+use harness::{BATCH, Gate, ORDERS, PATIENCE, Peer, WEB, World, authority, echo_application, until, id};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use svidgate::metrics::Outcome;
@@ -67,7 +67,7 @@ async fn a_peer_that_no_rule_allows_gets_access_denied() {
     let gate = inbound(&world, "").await;
     assert_eq!(world.peer(BATCH).refusal(gate.address(0)).await, "access_denied");
     let handle = &gate.handle;
-    eventually("the refusal is counted", || handle.metrics().closed(&"orders".into(), Outcome::Refused) == 1).await;
+    until("the refusal is counted", || handle.metrics().closed(&"orders".into(), Outcome::Refused) == 1).await;
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn the_outbound_side_refuses_a_server_with_another_id_and_resets_its_clien
     let error = tokio::time::timeout(PATIENCE, client.read(&mut [0; 1])).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     let handle = &gate.handle;
-    eventually("the refusal is counted", || handle.metrics().closed(&"to-orders".into(), Outcome::Refused) == 1).await;
+    until("the refusal is counted", || handle.metrics().closed(&"to-orders".into(), Outcome::Refused) == 1).await;
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn the_outbound_side_refuses_a_server_of_an_unknown_root() {
     let mut client = TcpStream::connect(gate.address(0)).await.unwrap();
     assert!(client.read(&mut [0; 1]).await.is_err());
     let handle = &gate.handle;
-    eventually("the refusal is counted", || handle.metrics().closed(&"to-orders".into(), Outcome::Refused) == 1).await;
+    until("the refusal is counted", || handle.metrics().closed(&"to-orders".into(), Outcome::Refused) == 1).await;
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn without_credentials_nobody_is_served_and_nobody_waits() {
     let gate = Gate::start_waiting(&inbound_toml(&world.path("nowhere"), &target.to_string(), ""));
     assert!(world.peer(WEB).connect(gate.address(0)).await.is_err());
     let handle = &gate.handle;
-    eventually("it is counted", || handle.metrics().closed(&"orders".into(), Outcome::NoIdentity) == 1).await;
+    until("it is counted", || handle.metrics().closed(&"orders".into(), Outcome::NoIdentity) == 1).await;
     // They come, and it serves without a restart.
     world.identity("nowhere", ORDERS);
     tokio::time::timeout(PATIENCE, gate.handle.ready()).await.unwrap();
@@ -295,9 +295,9 @@ async fn an_expired_own_certificate_is_never_presented() {
     let identity = world.write_identity("orders", &issued, &bundle_map(&[&world.prod]));
     let gate = Gate::start(&inbound_toml(&identity, &target.to_string(), "")).await;
     let handle = gate.handle.clone();
-    eventually("the own certificate expires", || handle.credentials().usable(UnixTime::now()).is_err()).await;
+    until("the own certificate expires", || handle.credentials().usable(UnixTime::now()).is_err()).await;
     assert!(world.peer(WEB).connect(gate.address(0)).await.is_err());
-    eventually("it is counted", || handle.metrics().closed(&"orders".into(), Outcome::NoIdentity) == 1).await;
+    until("it is counted", || handle.metrics().closed(&"orders".into(), Outcome::NoIdentity) == 1).await;
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn a_connection_that_says_nothing_and_leaves_is_a_probe_and_no_failure() {
     let gate = inbound(&world, "").await;
     drop(TcpStream::connect(gate.address(0)).await.unwrap());
     let metrics = gate.handle.metrics();
-    eventually("the probe is counted", || metrics.closed(&"orders".into(), Outcome::Probe) == 1).await;
+    until("the probe is counted", || metrics.closed(&"orders".into(), Outcome::Probe) == 1).await;
     assert_eq!(metrics.closed(&"orders".into(), Outcome::HandshakeFailed), 0);
 }
 
@@ -320,7 +320,7 @@ async fn plaintext_on_the_tls_port_is_named_as_such() {
     let _ = client.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"));
     let metrics = gate.handle.metrics();
-    eventually("it is counted", || metrics.closed(&"orders".into(), Outcome::HandshakeFailed) == 1).await;
+    until("it is counted", || metrics.closed(&"orders".into(), Outcome::HandshakeFailed) == 1).await;
 }
 
 #[tokio::test]
@@ -334,7 +334,7 @@ async fn a_handshake_has_a_deadline() {
     let ended = tokio::time::timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it waits for ever");
     assert!(matches!(ended, Ok(0) | Err(_)));
     let metrics = gate.handle.metrics();
-    eventually("it is counted", || metrics.closed(&"orders".into(), Outcome::HandshakeTimeout) == 1).await;
+    until("it is counted", || metrics.closed(&"orders".into(), Outcome::HandshakeTimeout) == 1).await;
 }
 
 #[tokio::test]

@@ -142,10 +142,11 @@ const fn shape(
     Shape { layout, key, chain, trust, beside }
 }
 
-const BUNDLE_MAP: &[Trust] = &[Trust::Map("trust_bundles.json")];
+const MAP: Trust = Trust::Map("trust_bundles.json");
+const BUNDLE_MAP: &[Trust] = &[MAP];
 const PER_DOMAIN: Trust = Trust::PerDomain(".spiffe-trust-bundle.pem");
 /// Google documents no trust file name for Agent Identity: those of its siblings are tried.
-const AGENT_TRUST: &[Trust] = &[BUNDLE_MAP[0], PER_DOMAIN, Trust::Roots("ca_certificates.pem")];
+const AGENT_TRUST: &[Trust] = &[MAP, PER_DOMAIN, Trust::Roots("ca_certificates.pem")];
 /// A user chooses the names in a projected volume: these are the ones of examples and of the conventions around them.
 const POD_TRUST: &[Trust] = &[
     PER_DOMAIN,

@@ -16,7 +16,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use svidgate::app::{App, Drained, Handle};
 use svidgate::config::{Config, ListenAddress};
-use svidgate::mint::{Authority, Issue, Issued, bundle_map};
+use svidgate::credentials::{Identity, Source};
+use svidgate::mint::{Authority, Generation, Issue, Issued, bundle_map};
 use svidgate::spiffe::{SpiffeId, TrustDomain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// How long a test waits for what must happen, before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const HOUR: Duration = Duration::from_secs(3600);
 
 pub const WEB: &str = "spiffe://prod.example/ns/web/sa/frontend";
 pub const ORDERS: &str = "spiffe://prod.example/ns/shop/sa/orders";
@@ -36,6 +39,21 @@ pub fn id(text: &str) -> SpiffeId {
 
 pub fn authority(trust_domain: &str) -> Authority {
     Authority::new(TrustDomain::parse(trust_domain).unwrap()).unwrap()
+}
+
+/// A fresh generation of the SVID `id`, which trusts its own trust domain.
+pub fn generation(authority: &Authority, id: &str) -> Generation {
+    generation_lasting(authority, id, HOUR)
+}
+
+pub fn generation_lasting(authority: &Authority, id: &str, lifetime: Duration) -> Generation {
+    let issued = authority.issue(&self::id(id), lifetime).unwrap();
+    Generation::new(issued, authority.root_pem(), bundle_map(&[authority]))
+}
+
+/// The credentials in `directory`, followed by events alone as far as a test can tell.
+pub fn identity(directory: &Path) -> Identity {
+    Identity { source: Source::Directory(directory.to_owned()), poll_interval: HOUR, ..Identity::default() }
 }
 
 /// A directory of its own, with a trust domain `prod.example`.
@@ -239,12 +257,12 @@ pub async fn echo_application() -> SocketAddr {
     address
 }
 
-/// Waits for a condition of the world.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+/// Waits until `condition` holds.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
