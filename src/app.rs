@@ -34,8 +34,7 @@ impl App {
         let bound =
             config.listeners.iter().map(|listener| bind(listener, &config, &metrics)).collect::<Result<Vec<_>, _>>()?;
         let credentials = Arc::new(CredentialStore::default());
-        let watcher =
-            CredentialWatcher::start(config.identity.clone(), credentials.clone(), &CancellationToken::new());
+        let watcher = CredentialWatcher::start(config.identity.clone(), credentials.clone(), &CancellationToken::new());
         Ok(Self { config, bound, credentials, watcher, metrics, commands: mpsc::channel(16) })
     }
 
@@ -283,7 +282,18 @@ impl Serving {
             let open = listener.open_connections();
             tracing::info!(listener = &*config.name, address = %listener.address(), connections = open, "status");
         }
-        self.watcher.log_status();
+        let identity = self.watcher.status();
+        tracing::info!(
+            spiffe.local.id = identity.spiffe_id.map(|id| id.to_string()),
+            identity.layout = identity.layout.map(|layout| layout.as_str()),
+            identity.directory = identity.directory.map(|directory| directory.display().to_string()),
+            identity.valid_until = identity.valid_until,
+            identity.accepted = identity.accepted,
+            identity.refused = identity.refused,
+            identity.unchanged = identity.unchanged,
+            error = identity.error,
+            "status"
+        );
     }
 
     /// Stops accepting; waits for the connections for the drain timeout at most, or until the next stop; then ends the rest. Trust that is

@@ -25,60 +25,60 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// How long a test waits for what must happen, before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-pub const WEB: &str = "spiffe://prod.example/ns/web/sa/frontend";
-pub const ORDERS: &str = "spiffe://prod.example/ns/shop/sa/orders";
-pub const BATCH: &str = "spiffe://prod.example/ns/shop/sa/batch";
+pub(crate) const WEB: &str = "spiffe://prod.example/ns/web/sa/frontend";
+pub(crate) const ORDERS: &str = "spiffe://prod.example/ns/shop/sa/orders";
+pub(crate) const BATCH: &str = "spiffe://prod.example/ns/shop/sa/batch";
 
-pub fn id(text: &str) -> SpiffeId {
+pub(crate) fn id(text: &str) -> SpiffeId {
     SpiffeId::parse(text).unwrap()
 }
 
-pub fn authority(trust_domain: &str) -> Authority {
+pub(crate) fn authority(trust_domain: &str) -> Authority {
     Authority::new(TrustDomain::parse(trust_domain).unwrap()).unwrap()
 }
 
 /// A fresh generation of the SVID `id`, which trusts its own trust domain.
-pub fn generation(authority: &Authority, id: &str) -> Generation {
+pub(crate) fn generation(authority: &Authority, id: &str) -> Generation {
     generation_lasting(authority, id, HOUR)
 }
 
-pub fn generation_lasting(authority: &Authority, id: &str, lifetime: Duration) -> Generation {
+pub(crate) fn generation_lasting(authority: &Authority, id: &str, lifetime: Duration) -> Generation {
     let issued = authority.issue(&self::id(id), lifetime).unwrap();
     Generation::new(issued, authority.root_pem(), bundle_map(&[authority]))
 }
 
 /// The credentials in `directory`, followed by events alone as far as a test can tell.
-pub fn identity(directory: &Path) -> Identity {
+pub(crate) fn identity(directory: &Path) -> Identity {
     Identity { source: Source::Directory(directory.to_owned()), poll_interval: HOUR, ..Identity::default() }
 }
 
 /// A directory of its own, with a trust domain `prod.example`.
-pub struct World {
-    pub dir: tempfile::TempDir,
-    pub prod: Authority,
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) prod: Authority,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), prod: authority("prod.example") }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes an identity in the Compute Engine layout, a day long and trusting `prod.example` alone.
-    pub fn identity(&self, name: &str, id: &str) -> PathBuf {
+    pub(crate) fn identity(&self, name: &str, id: &str) -> PathBuf {
         let issued = self.prod.issue(&self::id(id), Duration::from_secs(86_400)).unwrap();
         self.write_identity(name, &issued, &bundle_map(&[&self.prod]))
     }
 
     /// Writes an identity file by file, each put in place by a rename.
-    pub fn write_identity(&self, name: &str, issued: &Issued, trust_bundles: &str) -> PathBuf {
+    pub(crate) fn write_identity(&self, name: &str, issued: &Issued, trust_bundles: &str) -> PathBuf {
         let dir = self.path(name);
         std::fs::create_dir_all(&dir).unwrap();
         replace(&dir.join("private_key.pem"), issued.private_key.as_bytes());
@@ -88,47 +88,47 @@ impl World {
     }
 
     /// A peer of `prod.example` with this ID.
-    pub fn peer(&self, id: &str) -> Peer {
+    pub(crate) fn peer(&self, id: &str) -> Peer {
         Peer::issued_by(&self.prod, id)
     }
 }
 
 /// Puts a file in place by a rename.
-pub fn replace(path: &Path, content: &[u8]) {
+pub(crate) fn replace(path: &Path, content: &[u8]) {
     let next = path.with_extension("next");
     std::fs::write(&next, content).unwrap();
     std::fs::rename(&next, path).unwrap();
 }
 
 /// The application in process.
-pub struct Gate {
-    pub addresses: Vec<ListenAddress>,
-    pub handle: Handle,
-    pub serving: JoinHandle<Drained>,
+pub(crate) struct Gate {
+    pub(crate) addresses: Vec<ListenAddress>,
+    pub(crate) handle: Handle,
+    pub(crate) serving: JoinHandle<Drained>,
 }
 
 impl Gate {
     /// Starts it and waits until its credentials are in use.
-    pub async fn start(toml: &str) -> Self {
+    pub(crate) async fn start(toml: &str) -> Self {
         let gate = Self::start_waiting(toml);
         tokio::time::timeout(PATIENCE, gate.handle.ready()).await.expect("the credentials are not read");
         gate
     }
 
     /// Starts it, credentials or not.
-    pub fn start_waiting(toml: &str) -> Self {
+    pub(crate) fn start_waiting(toml: &str) -> Self {
         let config = Config::parse("test.toml", toml).unwrap_or_else(|faults| panic!("{faults}"));
         let app = App::bind(config).unwrap();
         let (addresses, handle) = (app.addresses(), app.handle());
         Self { addresses, handle, serving: tokio::spawn(app.serve()) }
     }
 
-    pub async fn apply(&self, toml: &str) {
+    pub(crate) async fn apply(&self, toml: &str) {
         self.handle.apply(Config::parse("test.toml", toml).unwrap_or_else(|faults| panic!("{faults}"))).await.unwrap();
     }
 
     /// The TCP address of one listener.
-    pub fn address(&self, index: usize) -> SocketAddr {
+    pub(crate) fn address(&self, index: usize) -> SocketAddr {
         match &self.addresses[index] {
             ListenAddress::Tcp(address) => *address,
             ListenAddress::Unix(path) => panic!("{} is no TCP address", path.display()),
@@ -136,7 +136,7 @@ impl Gate {
     }
 
     /// Stops it and waits for its end.
-    pub async fn stop(self) -> Drained {
+    pub(crate) async fn stop(self) -> Drained {
         self.handle.stop().await;
         tokio::time::timeout(PATIENCE, self.serving).await.expect("it does not end").unwrap()
     }
@@ -144,47 +144,47 @@ impl Gate {
 
 /// Someone at the other end of TLS, who presents whatever they hold and believes everything.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     key: Option<Arc<CertifiedKey>>,
-    pub alpn: Vec<Vec<u8>>,
-    pub versions: &'static [&'static rustls::SupportedProtocolVersion],
+    pub(crate) alpn: Vec<Vec<u8>>,
+    pub(crate) versions: Vec<&'static rustls::SupportedProtocolVersion>,
     /// Kept over connections, so that a server that hands out tickets is taken up on them.
     resumption: rustls::client::Resumption,
 }
 
 impl Peer {
-    pub fn anonymous() -> Self {
+    pub(crate) fn anonymous() -> Self {
         Self {
             key: None,
             alpn: Vec::new(),
-            versions: rustls::ALL_VERSIONS,
+            versions: rustls::ALL_VERSIONS.to_vec(),
             resumption: rustls::client::Resumption::in_memory_sessions(16),
         }
     }
 
-    pub fn issued_by(authority: &Authority, id: &str) -> Self {
+    pub(crate) fn issued_by(authority: &Authority, id: &str) -> Self {
         let issued = authority.issue_as(&self::id(id), Issue::lasting(Duration::from_secs(3600))).unwrap();
         Self::holding(&issued)
     }
 
-    pub fn holding(issued: &Issued) -> Self {
+    pub(crate) fn holding(issued: &Issued) -> Self {
         let chain = CertificateDer::pem_slice_iter(issued.certificates.as_bytes()).collect::<Result<Vec<_>, _>>();
         let key = PrivateKeyDer::from_pem_slice(issued.private_key.as_bytes()).unwrap();
         Self::presenting(chain.unwrap(), &key)
     }
 
-    pub fn presenting(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Self {
+    pub(crate) fn presenting(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Self {
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(key).unwrap();
         Self { key: Some(Arc::new(CertifiedKey::new(chain, key))), ..Self::anonymous() }
     }
 
-    pub async fn connect(&self, address: SocketAddr) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         self.handshake(TcpStream::connect(address).await?).await
     }
 
-    pub async fn handshake(&self, tcp: TcpStream) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let mut config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(self.versions)
+            .with_protocol_versions(&self.versions)
             .unwrap()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Credulous))
@@ -195,7 +195,7 @@ impl Peer {
     }
 
     /// Connects, says something and reads what comes back until the end: a refusal in TLS 1.3 reaches a client with its first read.
-    pub async fn ask(&self, address: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) async fn ask(&self, address: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
         let mut stream = self.connect(address).await?;
         stream.write_all(question).await?;
         let mut answer = vec![0; 1024];
@@ -205,7 +205,7 @@ impl Peer {
     }
 
     /// The alert with which a connection attempt is refused.
-    pub async fn refusal(&self, address: SocketAddr) -> String {
+    pub(crate) async fn refusal(&self, address: SocketAddr) -> String {
         match tokio::time::timeout(PATIENCE, self.ask(address, b"hello")).await.expect("no answer at all") {
             Ok(answer) => panic!("let in, and answered {:?}", String::from_utf8_lossy(&answer)),
             Err(error) => match svidgate::tls::received_alert(&error) {
@@ -216,11 +216,11 @@ impl Peer {
     }
 
     /// Serves TLS on one connection after the other, and echoes.
-    pub async fn echo_server(self) -> SocketAddr {
+    pub(crate) async fn echo_server(self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(self.versions)
+            .with_protocol_versions(&self.versions)
             .unwrap()
             .with_client_cert_verifier(Arc::new(Credulous))
             .with_cert_resolver(Arc::new(Presents(self.key.clone())));
@@ -242,7 +242,7 @@ impl Peer {
 }
 
 /// An application that sends back what it gets, and ends when its client has.
-pub async fn echo_application() -> SocketAddr {
+pub(crate) async fn echo_application() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -258,7 +258,7 @@ pub async fn echo_application() -> SocketAddr {
 }
 
 /// Waits until `condition` holds.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
