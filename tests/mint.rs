@@ -42,24 +42,11 @@ fn an_issued_svid_is_proven_by_its_bundle_map_on_both_sides() {
 
 #[test]
 fn a_leaf_looks_like_the_platforms_and_a_blank_line_stands_between_the_blocks() {
-    let issued = authority("prod.example")
-        .issue(&id("spiffe://prod.example/a"), HOUR)
-        .unwrap();
+    let issued = authority("prod.example").issue(&id("spiffe://prod.example/a"), HOUR).unwrap();
     let facts = CertificateFacts::of(&chain(&issued)[0]).unwrap();
-    assert_eq!(
-        (facts.subject.as_str(), facts.sans),
-        ("", vec!["URI:spiffe://prod.example/a".to_owned()])
-    );
-    assert!(
-        facts.issuer.contains("svidgate throwaway CA, not for production"),
-        "{}",
-        facts.issuer
-    );
-    assert!(
-        issued
-            .certificates
-            .contains("-----END CERTIFICATE-----\n\n-----BEGIN CERTIFICATE-----")
-    );
+    assert_eq!((facts.subject.as_str(), facts.sans), ("", vec!["URI:spiffe://prod.example/a".to_owned()]));
+    assert!(facts.issuer.contains("svidgate throwaway CA, not for production"), "{}", facts.issuer);
+    assert!(issued.certificates.contains("-----END CERTIFICATE-----\n\n-----BEGIN CERTIFICATE-----"));
 }
 
 #[test]
@@ -78,11 +65,7 @@ fn every_kind_and_encoding_of_key_loads_into_rustls_and_fits_its_certificate() {
         (Ed25519, Pkcs8),
     ];
     for (key, encoding) in kinds {
-        let issue = Issue {
-            key,
-            encoding,
-            ..Issue::lasting(HOUR)
-        };
+        let issue = Issue { key, encoding, ..Issue::lasting(HOUR) };
         let issued = authority.issue_as(&id("spiffe://prod.example/a"), issue).unwrap();
         let key_der = PrivateKeyDer::from_pem_slice(issued.private_key.as_bytes()).unwrap();
         let certified = rustls::sign::CertifiedKey::from_der(chain(&issued), key_der, &provider);
@@ -93,15 +76,8 @@ fn every_kind_and_encoding_of_key_loads_into_rustls_and_fits_its_certificate() {
 #[test]
 fn a_key_without_such_an_encoding_is_an_error() {
     let authority = authority("prod.example");
-    for (key, encoding) in [
-        (KeyAlgorithm::P256, KeyEncoding::Pkcs1),
-        (KeyAlgorithm::Ed25519, KeyEncoding::Sec1),
-    ] {
-        let issue = Issue {
-            key,
-            encoding,
-            ..Issue::lasting(HOUR)
-        };
+    for (key, encoding) in [(KeyAlgorithm::P256, KeyEncoding::Pkcs1), (KeyAlgorithm::Ed25519, KeyEncoding::Sec1)] {
+        let issue = Issue { key, encoding, ..Issue::lasting(HOUR) };
         let refused = authority.issue_as(&id("spiffe://prod.example/a"), issue);
         assert!(matches!(refused, Err(MintError::Encoding)), "{key:?} {encoding:?}");
     }
@@ -128,12 +104,7 @@ fn an_authority_read_back_from_disk_signs_for_the_same_root() {
     verify(&chain(&issued), &trust(&[&first]), Usage::Client, UnixTime::now()).unwrap();
     for entry in std::fs::read_dir(&kept).unwrap() {
         let entry = entry.unwrap();
-        assert_eq!(
-            entry.metadata().unwrap().permissions().mode() & 0o777,
-            0o600,
-            "{:?}",
-            entry.path()
-        );
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
     }
 }
 
@@ -144,24 +115,14 @@ fn a_damaged_authority_says_which_file_and_what_to_do() {
     std::fs::write(directory.path().join("throwaway-root-ca.pem"), "nonsense").unwrap();
     let message = Authority::load(directory.path()).err().unwrap().to_string();
     assert!(message.contains("throwaway-root-ca.pem"), "{message}");
-    assert!(
-        message.ends_with("it holds no certificate; remove its directory to have a new one made"),
-        "{message}"
-    );
+    assert!(message.ends_with("it holds no certificate; remove its directory to have a new one made"), "{message}");
 }
 
 #[test]
 fn a_bundle_map_keeps_trust_domains_apart_and_holds_every_root_of_one() {
-    let (old, new, other) = (
-        authority("prod.example"),
-        authority("prod.example"),
-        authority("dev.example"),
-    );
+    let (old, new, other) = (authority("prod.example"), authority("prod.example"), authority("dev.example"));
     let bundles = trust(&[&old, &new, &other]);
-    let counts: Vec<_> = bundles
-        .iter()
-        .map(|(name, bundle)| (name.as_str(), bundle.roots().len()))
-        .collect();
+    let counts: Vec<_> = bundles.iter().map(|(name, bundle)| (name.as_str(), bundle.roots().len())).collect();
     assert_eq!(counts, [("dev.example", 1), ("prod.example", 2)]);
     let issued = other.issue(&id("spiffe://prod.example/a"), HOUR).unwrap();
     assert!(verify(&chain(&issued), &bundles, Usage::Client, UnixTime::now()).is_err());

@@ -65,11 +65,7 @@ pub struct Issue {
 impl Issue {
     /// As the platform issues them: P-256, PKCS#8, valid from a minute ago for `lifetime` from now.
     pub fn lasting(lifetime: Duration) -> Self {
-        Self {
-            validity: Validity::from_now(lifetime),
-            key: KeyAlgorithm::default(),
-            encoding: KeyEncoding::default(),
-        }
+        Self { validity: Validity::from_now(lifetime), key: KeyAlgorithm::default(), encoding: KeyEncoding::default() }
     }
 }
 
@@ -128,12 +124,7 @@ impl Authority {
     }
 
     pub(super) fn of(trust_domain: TrustDomain, validity: Validity, root: Signer, subordinate: Signer) -> Self {
-        Self {
-            trust_domain,
-            validity,
-            root,
-            subordinate,
-        }
+        Self { trust_domain, validity, root, subordinate }
     }
 
     /// The trust domain.
@@ -186,10 +177,7 @@ impl Authority {
         let key = issue.key.generate()?;
         let leaf = self.sign(&svid_params(id, issue.validity)?, &key)?;
         let chain = [&leaf, &self.subordinate.certificate].map(|der| pem_block("CERTIFICATE", der).to_string());
-        Ok(Issued {
-            certificates: chain.join("\n"),
-            private_key: issue.encoding.pem(&key, issue.key)?,
-        })
+        Ok(Issued { certificates: chain.join("\n"), private_key: issue.encoding.pem(&key, issue.key)? })
     }
 
     /// Signs any certificate with the subordinate authority: for certificates that break a rule.

@@ -52,19 +52,13 @@ impl Authority {
             return Ok(None);
         }
         let root = Signer::load(&path)?;
-        let corrupt = |reason| MintError::Corrupt {
-            path: path.clone(),
-            reason,
-        };
+        let corrupt = |reason| MintError::Corrupt { path: path.clone(), reason };
         let trust_domain = trust_domain(&root).ok_or_else(|| corrupt("its certificate names no trust domain"))?;
         let (bundle, _) = TrustBundle::from_pem(pem_block("CERTIFICATE", &root.certificate).as_bytes())
             .map_err(|_| corrupt("its certificate may not sign"))?;
         let kept = bundle.roots().first();
         let kept = kept.ok_or_else(|| corrupt("its certificate may not sign"))?;
-        let validity = Validity {
-            not_before: kept.not_before(),
-            not_after: kept.not_after(),
-        };
+        let validity = Validity { not_before: kept.not_before(), not_after: kept.not_after() };
         let subordinate = Signer::load(&directory.join(SUBORDINATE))?;
         Ok(Some(Self::of(trust_domain, validity, root, subordinate)))
     }
@@ -78,19 +72,13 @@ impl Signer {
     }
 
     fn load(path: &Path) -> Result<Self, MintError> {
-        let corrupt = |reason| MintError::Corrupt {
-            path: path.to_owned(),
-            reason,
-        };
+        let corrupt = |reason| MintError::Corrupt { path: path.to_owned(), reason };
         let pem = read(path)?;
         let certificate = CertificateDer::from_pem_slice(&pem).map_err(|_| corrupt("it holds no certificate"))?;
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| corrupt("it holds no key"))?;
         let key = KeyPair::try_from(&key).map_err(|_| corrupt("its key cannot be used"))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key);
-        Ok(Self {
-            issuer: issuer.map_err(|_| corrupt("its certificate cannot be used"))?,
-            certificate,
-        })
+        Ok(Self { issuer: issuer.map_err(|_| corrupt("its certificate cannot be used"))?, certificate })
     }
 }
 
@@ -104,10 +92,7 @@ fn trust_domain(root: &Signer) -> Option<TrustDomain> {
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MintError> {
     let mut bytes = Zeroizing::new(Vec::new());
     let opened = fs::File::open(path).map_err(file(path, "read"))?;
-    opened
-        .take(MAX_FILE_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(file(path, "read"))?;
+    opened.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(file(path, "read"))?;
     Ok(bytes)
 }
 
@@ -116,12 +101,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), MintError> {
     let beside = path.with_extension(format!("new-{}", std::process::id()));
     let written = (|| {
         let mut options = OpenOptions::new();
-        let mut out = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
+        let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         out.write_all(content)?;
         fs::rename(&beside, path)
     })();

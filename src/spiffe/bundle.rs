@@ -105,10 +105,7 @@ impl TrustBundle {
                     bundle.anchors.push(anchor);
                 }
                 (Err(reason), _) => dropped.push(DroppedRoot { der, reason }),
-                (Ok(_), Err(_)) => dropped.push(DroppedRoot {
-                    der,
-                    reason: SvidError::Unparsable,
-                }),
+                (Ok(_), Err(_)) => dropped.push(DroppedRoot { der, reason: SvidError::Unparsable }),
             }
         }
         Ok((bundle, dropped))

@@ -57,9 +57,7 @@ pub fn verify(
     }
     let leaf = Leaf::check(leaf_der).map_err(Rejection::Leaf)?;
     let trust_domain = leaf.id.trust_domain();
-    let bundle = bundles
-        .get(trust_domain)
-        .ok_or_else(|| Rejection::UnknownTrustDomain(trust_domain.clone()))?;
+    let bundle = bundles.get(trust_domain).ok_or_else(|| Rejection::UnknownTrustDomain(trust_domain.clone()))?;
     if bundle.roots().is_empty() {
         return Err(Rejection::NoRoots(trust_domain.clone()));
     }
@@ -70,10 +68,7 @@ pub fn verify(
         return Err(Rejection::Expired(leaf.not_after));
     }
     let path_until = build_path(leaf_der, intermediates, bundle, usage, now)?;
-    Ok(Verified {
-        valid_until: leaf.not_after.min(path_until),
-        id: leaf.id,
-    })
+    Ok(Verified { valid_until: leaf.not_after.min(path_until), id: leaf.id })
 }
 
 /// Finds a path from the leaf to a root and returns the first instant at which a signing certificate on it expires. webpki builds and
@@ -127,21 +122,18 @@ fn check_path(path: &VerifiedPath<'_>, bundle: &TrustBundle, now: UnixTime) -> R
         .find_map(|(anchor, root)| std::ptr::eq(anchor, path.anchor()).then_some(root))
         .ok_or(Rejection::Path(Error::UnknownIssuer))?;
     if !root.is_valid_at(now) {
-        return Err(Rejection::RootOutsideValidity {
-            expired: root.not_after() < now,
-        });
+        return Err(Rejection::RootOutsideValidity { expired: root.not_after() < now });
     }
     // webpki holds intermediates to their path length, anchors not.
     let intermediates = path.intermediate_certificates().count();
     if root.path_length().is_some_and(|most| intermediates > most) {
         return Err(Rejection::Path(Error::PathLenConstraintViolated));
     }
-    path.intermediate_certificates()
-        .try_fold(root.not_after(), |until, intermediate| {
-            let (_, not_after) =
-                check_signer(&intermediate.der(), Signer::Intermediate).map_err(Rejection::Intermediate)?;
-            Ok(until.min(not_after))
-        })
+    path.intermediate_certificates().try_fold(root.not_after(), |until, intermediate| {
+        let (_, not_after) =
+            check_signer(&intermediate.der(), Signer::Intermediate).map_err(Rejection::Intermediate)?;
+        Ok(until.min(not_after))
+    })
 }
 
 /// Where in the examination a peer was refused.

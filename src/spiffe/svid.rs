@@ -37,11 +37,7 @@ impl Leaf {
     pub fn check(der: &[u8]) -> Result<Self, SvidError> {
         let certificate = parse(der)?;
         let id = spiffe_id(&certificate)?;
-        if certificate
-            .basic_constraints()
-            .map_err(unparsable)?
-            .is_some_and(|bc| bc.value.ca)
-        {
+        if certificate.basic_constraints().map_err(unparsable)?.is_some_and(|bc| bc.value.ca) {
             return Err(SvidError::IsAuthority);
         }
         check_key_usage(&certificate)?;
@@ -51,11 +47,7 @@ impl Leaf {
             return Err(SvidError::ExtendedKeyUsage);
         }
         let (not_before, not_after) = validity(&certificate);
-        Ok(Self {
-            id,
-            not_before,
-            not_after,
-        })
+        Ok(Self { id, not_before, not_after })
     }
 }
 
@@ -63,20 +55,13 @@ impl Leaf {
 /// subject is empty.
 fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, SvidError> {
     let names = certificate.subject_alternative_name().map_err(unparsable)?;
-    let mut uris = names
-        .iter()
-        .flat_map(|san| &san.value.general_names)
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            GeneralName::Invalid(tag, _) if tag.0 == URI_TAG => Some("\u{fffd}"),
-            _ => None,
-        });
+    let mut uris = names.iter().flat_map(|san| &san.value.general_names).filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        GeneralName::Invalid(tag, _) if tag.0 == URI_TAG => Some("\u{fffd}"),
+        _ => None,
+    });
     let (Some(uri), None) = (uris.next(), uris.next()) else {
-        let count = names
-            .iter()
-            .flat_map(|san| &san.value.general_names)
-            .filter(|name| is_uri(name))
-            .count();
+        let count = names.iter().flat_map(|san| &san.value.general_names).filter(|name| is_uri(name)).count();
         return Err(SvidError::UriSanCount(count));
     };
     let id = SpiffeId::parse(uri).map_err(SvidError::NoSpiffeId)?;
@@ -94,13 +79,9 @@ fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, SvidError> {
 
 /// X509-SVID §4.3: key usage present and critical, with digitalSignature, without keyCertSign and cRLSign.
 fn check_key_usage(certificate: &X509Certificate<'_>) -> Result<(), SvidError> {
-    let usage = certificate
-        .key_usage()
-        .map_err(unparsable)?
-        .ok_or(SvidError::NoKeyUsage)?;
-    let critical = certificate
-        .iter_extensions()
-        .any(|extension| extension.oid == OID_X509_EXT_KEY_USAGE && extension.critical);
+    let usage = certificate.key_usage().map_err(unparsable)?.ok_or(SvidError::NoKeyUsage)?;
+    let critical =
+        certificate.iter_extensions().any(|extension| extension.oid == OID_X509_EXT_KEY_USAGE && extension.critical);
     if usage.value.key_cert_sign() || usage.value.crl_sign() {
         Err(SvidError::MaySign)
     } else if !usage.value.digital_signature() {
@@ -125,36 +106,22 @@ pub(super) enum Signer {
 /// Returns its validity. The ID is read leniently: the standard's own example, `spiffe://example.com/`, would not parse.
 pub(super) fn check_signer(der: &[u8], signer: Signer) -> Result<(UnixTime, UnixTime), SvidError> {
     let certificate = parse(der)?;
-    if !certificate
-        .basic_constraints()
-        .map_err(unparsable)?
-        .is_some_and(|bc| bc.value.ca)
-    {
+    if !certificate.basic_constraints().map_err(unparsable)?.is_some_and(|bc| bc.value.ca) {
         return Err(SvidError::NoAuthority);
     }
-    let may_sign = certificate
-        .key_usage()
-        .map_err(unparsable)?
-        .map(|usage| usage.value.key_cert_sign());
+    let may_sign = certificate.key_usage().map_err(unparsable)?.map(|usage| usage.value.key_cert_sign());
     if !may_sign.unwrap_or(signer == Signer::Root) {
         return Err(SvidError::MayNotSign);
     }
     let names = certificate.subject_alternative_name().map_err(unparsable)?;
-    let has_path = names
-        .iter()
-        .flat_map(|san| &san.value.general_names)
-        .any(|name| match name {
-            GeneralName::URI(uri) => lower_authority(uri)
-                .strip_prefix("spiffe://")
-                .and_then(|rest| rest.split_once('/'))
-                .is_some_and(|(_, path)| !path.is_empty()),
-            _ => false,
-        });
-    if has_path {
-        Err(SvidError::AuthorityWithPath)
-    } else {
-        Ok(validity(&certificate))
-    }
+    let has_path = names.iter().flat_map(|san| &san.value.general_names).any(|name| match name {
+        GeneralName::URI(uri) => lower_authority(uri)
+            .strip_prefix("spiffe://")
+            .and_then(|rest| rest.split_once('/'))
+            .is_some_and(|(_, path)| !path.is_empty()),
+        _ => false,
+    });
+    if has_path { Err(SvidError::AuthorityWithPath) } else { Ok(validity(&certificate)) }
 }
 
 /// The path length constraint of an authority (RFC 5280 §4.2.1.9).
@@ -170,15 +137,8 @@ pub(super) fn constrains_uris(der: &[u8]) -> bool {
     let Ok(Some(constraints)) = certificate.name_constraints() else {
         return false;
     };
-    let subtrees = [
-        &constraints.value.permitted_subtrees,
-        &constraints.value.excluded_subtrees,
-    ];
-    subtrees
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|subtree| is_uri(&subtree.base))
+    let subtrees = [&constraints.value.permitted_subtrees, &constraints.value.excluded_subtrees];
+    subtrees.into_iter().flatten().flatten().any(|subtree| is_uri(&subtree.base))
 }
 
 fn is_uri(name: &GeneralName<'_>) -> bool {
@@ -219,10 +179,7 @@ fn unparsable<E>(_: E) -> SvidError {
 pub(super) fn validity(certificate: &X509Certificate<'_>) -> (UnixTime, UnixTime) {
     let instant = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     let validity = certificate.validity();
-    (
-        instant(validity.not_before.timestamp()),
-        instant(validity.not_after.timestamp()),
-    )
+    (instant(validity.not_before.timestamp()), instant(validity.not_after.timestamp()))
 }
 
 /// Which rule of X509-SVID a certificate breaks; [`SvidError::rule`] is the paragraph.
