@@ -2,9 +2,11 @@
 
 mod error;
 mod finding;
+mod inspect;
 mod layout;
 mod load;
 mod read;
+mod role;
 mod set;
 mod watch;
 
@@ -20,8 +22,10 @@ use tokio::sync::watch as channel;
 use crate::spiffe::{SpiffeId, TrustBundles, TrustDomain, UnixTime};
 pub use error::{CredentialsError, Malformed, Ownership, Unreadable};
 pub use finding::Finding;
-pub use layout::{Layout, Role};
+pub use inspect::{FileFacts, Inspection, RootFacts, TrustDomainFacts, inspect};
+pub use layout::Layout;
 pub use load::{Loaded, load, load_from};
+pub use role::Role;
 pub use set::well_known_places;
 pub use watch::{Age, CredentialStatus, CredentialWatcher, Surroundings};
 

@@ -3,6 +3,7 @@
 
 mod events;
 mod follow;
+mod outcome;
 mod plan;
 mod status;
 
