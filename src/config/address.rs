@@ -107,11 +107,7 @@ impl FromStr for Target {
             Host::None => Err(AddressError::NoHost(port)),
             Host::Ip(ip) if ip.to_canonical().is_unspecified() => Err(AddressError::NoHost(port)),
             Host::Ip(ip) => Ok(Self::Address(SocketAddr::new(ip, port))),
-            Host::Name(name) => Ok(Self::Name {
-                host: check_name(name)?.into(),
-                port,
-                loopback_only: false,
-            }),
+            Host::Name(name) => Ok(Self::Name { host: check_name(name)?.into(), port, loopback_only: false }),
         }
     }
 }
@@ -157,15 +153,9 @@ fn split(text: &str) -> Result<Split<'_>, AddressError> {
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        return Err(AddressError::Url {
-            scheme: scheme.into(),
-            authority: authority.into(),
-        });
+        return Err(AddressError::Url { scheme: scheme.into(), authority: authority.into() });
     }
-    if let Some(kind) = ["systemd", "launchd", "fd"]
-        .into_iter()
-        .find(|kind| is_prefix(kind, text))
-    {
+    if let Some(kind) = ["systemd", "launchd", "fd"].into_iter().find(|kind| is_prefix(kind, text)) {
         return Err(AddressError::Unsupported(kind));
     }
     if text.starts_with('/') {
@@ -187,10 +177,7 @@ fn split(text: &str) -> Result<Split<'_>, AddressError> {
     if port.is_empty() {
         return Err(AddressError::NoPort(text.into()));
     }
-    let number = port
-        .parse()
-        .ok()
-        .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()));
     Ok(Split::Tcp(host, number.ok_or(AddressError::Port(port.into()))?))
 }
 
@@ -206,9 +193,7 @@ fn bare_host<'a>(text: &str, host: &'a str) -> Result<Host<'a>, AddressError> {
     if host.contains(':') {
         return Err(AddressError::Ipv6(text.into()));
     }
-    Ok(host
-        .parse::<Ipv4Addr>()
-        .map_or(Host::Name(host), |ip| Host::Ip(ip.into())))
+    Ok(host.parse::<Ipv4Addr>().map_or(Host::Name(host), |ip| Host::Ip(ip.into())))
 }
 
 fn unix_path(written: &str) -> Result<PathBuf, AddressError> {
@@ -233,11 +218,7 @@ fn check_name(name: &str) -> Result<&str, AddressError> {
     let last = bare.rsplit('.').next().unwrap_or_default();
     let is_good =
         bare.len() <= MAX_NAME && bare.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit());
-    if is_good {
-        Ok(name)
-    } else {
-        Err(AddressError::Host(name.into()))
-    }
+    if is_good { Ok(name) } else { Err(AddressError::Host(name.into())) }
 }
 
 /// Why a text is no address. [`AddressError::hint`] says what to write.

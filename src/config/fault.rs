@@ -63,15 +63,8 @@ pub struct ConfigError {
 impl ConfigError {
     /// A single fault of a file as a whole.
     pub(super) fn of_file(name: &str, message: impl Into<String>, hint: Option<&str>) -> Self {
-        let fault = Fault {
-            place: Place::File(name.into()),
-            message: message.into(),
-            hint: hint.map(Into::into),
-        };
-        Self {
-            faults: vec![fault],
-            omitted: 0,
-        }
+        let fault = Fault { place: Place::File(name.into()), message: message.into(), hint: hint.map(Into::into) };
+        Self { faults: vec![fault], omitted: 0 }
     }
 }
 
@@ -114,11 +107,7 @@ pub(super) struct Faults<'a> {
 
 impl<'a> Faults<'a> {
     pub(super) fn new(file: &str, text: &'a str) -> Self {
-        Self {
-            file: file.into(),
-            text,
-            found: Vec::new(),
-        }
+        Self { file: file.into(), text, found: Vec::new() }
     }
 
     pub(super) fn add(&mut self, at: Spot, message: impl Into<String>) {
@@ -157,14 +146,7 @@ impl<'a> Faults<'a> {
         found.sort_by_key(|(at, ..)| *at);
         let omitted = found.len().saturating_sub(MAX_FAULTS);
         found.truncate(MAX_FAULTS);
-        let faults = found.into_iter().map(|(at, message, hint)| Fault {
-            place: self.place(at),
-            message,
-            hint,
-        });
-        Err(ConfigError {
-            faults: faults.collect(),
-            omitted,
-        })
+        let faults = found.into_iter().map(|(at, message, hint)| Fault { place: self.place(at), message, hint });
+        Err(ConfigError { faults: faults.collect(), omitted })
     }
 }

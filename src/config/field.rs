@@ -20,10 +20,7 @@ pub(super) struct Placed<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<T>::deserialize(deserializer)?;
-        Ok(Self {
-            at: Spot::Byte(spanned.span().start),
-            value: spanned.into_inner(),
-        })
+        Ok(Self { at: Spot::Byte(spanned.span().start), value: spanned.into_inner() })
     }
 }
 
@@ -164,17 +161,11 @@ pub(super) struct Wrong {
 
 impl Wrong {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-        }
+        Self { message: message.into(), hint: None }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 
     pub(super) fn tell(self, at: Spot, faults: &mut Faults<'_>) {

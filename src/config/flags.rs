@@ -69,11 +69,9 @@ impl Flags {
         if self.side == Side::Outbound {
             writeln!(text, "expect = {}", list(&self.peers))?;
         }
-        for (key, value) in [
-            ("server_name", &self.server_name),
-            ("protocol", &self.protocol),
-            ("min_tls", &self.min_tls),
-        ] {
+        for (key, value) in
+            [("server_name", &self.server_name), ("protocol", &self.protocol), ("min_tls", &self.min_tls)]
+        {
             if let Some(value) = value {
                 writeln!(text, "{key} = {}", quoted(value))?;
             }
@@ -85,11 +83,7 @@ impl Flags {
             writeln!(text, "allow_plaintext_network = true")?;
         }
         if self.side == Side::Inbound {
-            writeln!(
-                text,
-                "\n[[inbound.rule]]\nname = \"allow\"\npeers = {}",
-                list(&self.peers)
-            )?;
+            writeln!(text, "\n[[inbound.rule]]\nname = \"allow\"\npeers = {}", list(&self.peers))?;
         }
         Ok(())
     }
@@ -102,36 +96,21 @@ impl Flags {
                 // No file could say it, but the system takes it.
                 None => Field::known(at, FilePath(dir.clone())),
             };
-            let value = IdentityTable {
-                dir,
-                ..IdentityTable::default()
-            };
+            let value = IdentityTable { dir, ..IdentityTable::default() };
             Placed { at, value }
         });
-        let mut file = File {
-            identity,
-            ..File::default()
-        };
+        let mut file = File { identity, ..File::default() };
         match self.side {
-            Side::Inbound => file.inbound.push(Placed {
-                at: LISTEN,
-                value: self.inbound(),
-            }),
-            Side::Outbound => file.outbound.push(Placed {
-                at: LISTEN,
-                value: self.outbound(),
-            }),
+            Side::Inbound => file.inbound.push(Placed { at: LISTEN, value: self.inbound() }),
+            Side::Outbound => file.outbound.push(Placed { at: LISTEN, value: self.outbound() }),
         }
         file
     }
 
     fn inbound(&self) -> InboundTable {
         let at = Spot::Flag("--allow");
-        let value = RuleTable {
-            name: Field::typed(at, "allow"),
-            peers: Many::typed(at, &self.peers),
-            ..RuleTable::default()
-        };
+        let value =
+            RuleTable { name: Field::typed(at, "allow"), peers: Many::typed(at, &self.peers), ..RuleTable::default() };
         InboundTable {
             listen: Field::typed(LISTEN, &self.listen),
             target: Many::typed(Spot::Flag("--target"), &self.targets),

@@ -25,26 +25,12 @@ pub(super) fn listeners(
     outbound: Vec<Placed<OutboundTable>>,
     faults: &mut Faults<'_>,
 ) -> Vec<(Listener, Origin)> {
-    let too_many = inbound
-        .iter()
-        .map(|table| table.at)
-        .chain(outbound.iter().map(|table| table.at));
+    let too_many = inbound.iter().map(|table| table.at).chain(outbound.iter().map(|table| table.at));
     if let Some(at) = too_many.clone().nth(MAX_LISTENERS) {
-        faults.add(
-            at,
-            format!(
-                "there are {} listeners; {MAX_LISTENERS} are read at most",
-                too_many.count()
-            ),
-        );
+        faults.add(at, format!("there are {} listeners; {MAX_LISTENERS} are read at most", too_many.count()));
         return Vec::new();
     }
-    let mut reader = Reader {
-        faults,
-        names: HashMap::new(),
-        addresses: Vec::new(),
-        rules: 0,
-    };
+    let mut reader = Reader { faults, names: HashMap::new(), addresses: Vec::new(), rules: 0 };
     let mut listeners = Vec::new();
     for (index, table) in inbound.into_iter().enumerate() {
         listeners.extend(reader.inbound(table, index + 1));
@@ -72,9 +58,7 @@ impl Reader<'_, '_> {
         let name = self.name(at, table.name, format!("inbound-{number}"));
         let listen = self.listen(at, table.listen);
         let may_leave = table.allow_plaintext_network.value(self.faults).unwrap_or_default();
-        let targets = self
-            .targets(at, table.target)
-            .map(|targets| self.plaintext_targets(targets, may_leave));
+        let targets = self.targets(at, table.target).map(|targets| self.plaintext_targets(targets, may_leave));
         let policy = self.policy(at, table.rule);
         let alpn = self.alpn(table.alpn);
         let protocol = table.protocol.value(self.faults).unwrap_or_default();
@@ -138,8 +122,7 @@ impl Reader<'_, '_> {
         };
         if let Some(first) = self.names.get(&name) {
             let hint = format!("the other one is at {}", self.faults.place(*first));
-            self.faults
-                .add_with_hint(at, format!("two listeners are named `{name}`"), hint);
+            self.faults.add_with_hint(at, format!("two listeners are named `{name}`"), hint);
         }
         let shared = Arc::from(name.as_str());
         self.names.entry(name).or_insert(at);
@@ -149,18 +132,10 @@ impl Reader<'_, '_> {
     /// The address, which must not clash with another listener's.
     fn listen(&mut self, table: Spot, field: Field<ListenAddress>) -> Option<Placed<ListenAddress>> {
         if !field.is_present() {
-            self.missing(
-                table,
-                "listen",
-                "say where connections come in, such as `listen = \":8443\"`",
-            );
+            self.missing(table, "listen", "say where connections come in, such as `listen = \":8443\"`");
         }
         let listen = field.placed(self.faults)?;
-        if let Some(other) = self
-            .addresses
-            .iter()
-            .find(|other| other.value.clashes_with(&listen.value))
-        {
+        if let Some(other) = self.addresses.iter().find(|other| other.value.clashes_with(&listen.value)) {
             let message = if other.value == listen.value {
                 format!("two listeners listen on `{}`", listen.value)
             } else {
@@ -205,10 +180,7 @@ impl Reader<'_, '_> {
     fn policy(&mut self, listener: Spot, tables: Vec<Placed<RuleTable>>) -> Policy {
         self.rules += tables.len();
         if self.rules > MAX_RULES {
-            self.faults.add(
-                listener,
-                format!("with this listener there are more than {MAX_RULES} rules"),
-            );
+            self.faults.add(listener, format!("with this listener there are more than {MAX_RULES} rules"));
             return Policy::default();
         }
         let mut names = HashMap::new();
@@ -221,8 +193,7 @@ impl Reader<'_, '_> {
                 named.map_or_else(|| (at, format!("rule-{}", index + 1)), |name| (name.at, name.value.0));
             if let Some(first) = names.get(&name) {
                 let hint = format!("the other one is at {}", self.faults.place(*first));
-                self.faults
-                    .add_with_hint(name_at, format!("two rules of this listener are named `{name}`"), hint);
+                self.faults.add_with_hint(name_at, format!("two rules of this listener are named `{name}`"), hint);
             }
             let rule = Rule {
                 name: name.as_str().into(),
@@ -246,11 +217,7 @@ impl Reader<'_, '_> {
         }
         if !may_allow {
             let hint = "add a `[[inbound.rule]]` with `peers = [\"spiffe://prod.example/ns/web/sa/*\"]`";
-            self.faults.add_with_hint(
-                listener,
-                "no enforced rule allows anyone: every peer would be refused",
-                hint,
-            );
+            self.faults.add_with_hint(listener, "no enforced rule allows anyone: every peer would be refused", hint);
         }
         Policy::new(rules)
     }
@@ -260,9 +227,7 @@ impl Reader<'_, '_> {
         let keep_local = |mut target: Placed<Target>| {
             let is_local = match &mut target.value {
                 Target::Address(address) => is_loopback(address.ip()),
-                Target::Name {
-                    host, loopback_only, ..
-                } => {
+                Target::Name { host, loopback_only, .. } => {
                     *loopback_only = !may_leave;
                     is_localhost(host)
                 }
@@ -289,11 +254,7 @@ impl Reader<'_, '_> {
             Spot::Byte(_) => "set `allow_plaintext_network = true` beside it",
             Spot::Flag(_) => "give `--allow-plaintext-network`",
         };
-        self.faults.add_with_hint(
-            at,
-            message,
-            format!("{instead}, or {permit} if the network is protected otherwise"),
-        );
+        self.faults.add_with_hint(at, message, format!("{instead}, or {permit} if the network is protected otherwise"));
     }
 
     /// A listener that connects to itself would do so until nothing is left.
@@ -306,8 +267,7 @@ impl Reader<'_, '_> {
             };
             if reached.clashes_with(&listen.value) {
                 let message = format!("`{}` is where this listener itself listens", target.value);
-                self.faults
-                    .add_with_hint(target.at, message, "name the address of the service behind it");
+                self.faults.add_with_hint(target.at, message, "name the address of the service behind it");
             }
         }
     }
@@ -330,10 +290,7 @@ impl Reader<'_, '_> {
 
     fn at_most<T>(&mut self, list: &List<T>, most: usize, what: &str) {
         if list.written > most {
-            self.faults.add(
-                list.at,
-                format!("there are {} {what}; {most} are read at most", list.written),
-            );
+            self.faults.add(list.at, format!("there are {} {what}; {most} are read at most", list.written));
         }
     }
 }

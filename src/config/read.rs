@@ -28,10 +28,7 @@ pub struct Origin {
 
 impl Origin {
     pub(super) fn new(faults: &Faults<'_>, listen: Spot, targets: &[Placed<Target>]) -> Self {
-        Self {
-            listen: faults.place(listen),
-            targets: targets.iter().map(|target| faults.place(target.at)).collect(),
-        }
+        Self { listen: faults.place(listen), targets: targets.iter().map(|target| faults.place(target.at)).collect() }
     }
 }
 
@@ -105,9 +102,7 @@ fn convert(file: File, whole: Spot, faults: &mut Faults<'_>) -> (Config, Vec<Ori
         faults.add_with_hint(whole, "there is no listener", hint);
     }
     let identity = settings::identity(file.identity, faults);
-    let (listeners, origins) = listeners::listeners(file.inbound, file.outbound, faults)
-        .into_iter()
-        .unzip();
+    let (listeners, origins) = listeners::listeners(file.inbound, file.outbound, faults).into_iter().unzip();
     let config = Config {
         identity,
         listeners,
@@ -120,29 +115,21 @@ fn convert(file: File, whole: Spot, faults: &mut Faults<'_>) -> (Config, Vec<Ori
 fn read_text(path: &Path, name: &str) -> Result<String, ConfigError> {
     let fail = |what: &str, error: &std::io::Error| ConfigError::of_file(name, format!("{what}: {error}"), None);
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ConfigError::of_file(
-            name,
-            "there is no such file",
-            Some("name the configuration with `--config FILE`"),
-        ),
+        std::io::ErrorKind::NotFound => {
+            ConfigError::of_file(name, "there is no such file", Some("name the configuration with `--config FILE`"))
+        }
         _ => fail("the file cannot be looked at", &error),
     })?;
     // Asked before opening: opening a pipe would wait for its writer.
     if metadata.is_dir() {
-        return Err(ConfigError::of_file(
-            name,
-            "it is a directory",
-            Some("name the file in it"),
-        ));
+        return Err(ConfigError::of_file(name, "it is a directory", Some("name the file in it")));
     }
     if !metadata.is_file() {
         return Err(ConfigError::of_file(name, "it is no regular file", None));
     }
     let mut bytes = Vec::new();
     let file = Disk::open(path).map_err(|error| fail("the file cannot be opened", &error))?;
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| fail("the file cannot be read", &error))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| fail("the file cannot be read", &error))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(ConfigError::of_file(name, "the file is larger than 1 MiB", None));
     }
@@ -150,11 +137,7 @@ fn read_text(path: &Path, name: &str) -> Result<String, ConfigError> {
         let good = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
         let mut faults = Faults::new(name, &before);
-        faults.add_with_hint(
-            Spot::Byte(good),
-            "the text is not UTF-8 from here on",
-            "save the file as UTF-8",
-        );
+        faults.add_with_hint(Spot::Byte(good), "the text is not UTF-8 from here on", "save the file as UTF-8");
         match faults.finish(()) {
             Err(error) => error,
             Ok(()) => ConfigError::of_file(name, "the text is not UTF-8", None),

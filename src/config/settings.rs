@@ -55,11 +55,9 @@ fn source(at: Spot, dir: Field<FilePath>, files: [Field<FilePath>; 3], faults: &
     let [certificates, private_key, trust_bundle] = files.map(|file| path(file, faults));
     match path(dir, faults) {
         Some(dir) => Some(Source::Directory(dir)),
-        None => Some(Source::Files {
-            certificates: certificates?,
-            private_key: private_key?,
-            trust_bundle: trust_bundle?,
-        }),
+        None => {
+            Some(Source::Files { certificates: certificates?, private_key: private_key?, trust_bundle: trust_bundle? })
+        }
     }
 }
 

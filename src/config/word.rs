@@ -113,7 +113,7 @@ impl Word for DnsName<'static> {
     fn parse(text: &str) -> Result<Self, Wrong> {
         if text.parse::<IpAddr>().is_ok() {
             return Err(
-                Wrong::new(format!("`{text}` is an IP address; SNI carries DNS names only")).hint("leave it out"),
+                Wrong::new(format!("`{text}` is an IP address; SNI carries DNS names only")).hint("leave it out")
             );
         }
         DnsName::try_from(text.to_owned()).map_err(|_| Wrong::new(format!("{text:?} is no DNS name")))
