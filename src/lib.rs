@@ -1,5 +1,11 @@
 //! svidgate
+pub mod app;
 pub mod config;
 pub mod credentials;
+pub mod metrics;
+pub mod mint;
 pub mod policy;
+pub mod proxy;
+pub mod shutdown;
 pub mod spiffe;
+pub mod tls;

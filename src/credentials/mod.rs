@@ -1,5 +1,12 @@
 //! Our own credentials: read from disk as one coherent set, handed out as one value, replaced whole.
 
+mod error;
+mod finding;
+mod layout;
+mod load;
+mod read;
+mod set;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +17,11 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::spiffe::{SpiffeId, TrustBundles, TrustDomain, UnixTime};
+pub use error::{CredentialsError, Malformed, Ownership, Unreadable};
+pub use finding::Finding;
+pub use layout::{Layout, Role};
+pub use load::{Loaded, load, load_from};
+pub use set::well_known_places;
 
 /// Where our own credentials come from, and what they must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,10 +88,7 @@ impl X509Svid {
 /// Shows whose it is, never the key.
 impl fmt::Debug for X509Svid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("X509Svid")
-            .field("id", &self.id)
-            .field("valid_until", &self.valid_until)
-            .finish_non_exhaustive()
+        f.debug_struct("X509Svid").field("id", &self.id).field("valid_until", &self.valid_until).finish_non_exhaustive()
     }
 }
 
@@ -119,9 +128,7 @@ pub struct CredentialStore {
 
 impl Default for CredentialStore {
     fn default() -> Self {
-        Self {
-            current: watch::Sender::new(None),
-        }
+        Self { current: watch::Sender::new(None) }
     }
 }
 
@@ -137,11 +144,7 @@ impl CredentialStore {
     /// When there are none, or the own leaf has expired: an expired leaf is never presented.
     pub fn usable(&self, now: UnixTime) -> Result<Arc<Credentials>, Unusable> {
         let current = self.current().ok_or(Unusable::Missing)?;
-        if now > current.svid.valid_until {
-            Err(Unusable::Expired)
-        } else {
-            Ok(current)
-        }
+        if now > current.svid.valid_until { Err(Unusable::Expired) } else { Ok(current) }
     }
 
     /// Follows the credentials: `changed` wakes at every new generation, and not for a rewrite of the same.

@@ -37,12 +37,7 @@ pub struct Rule {
 impl Rule {
     /// An enforced allow rule.
     pub fn allow(name: &str, peers: Vec<Pattern>) -> Self {
-        Self {
-            name: name.into(),
-            action: Action::Allow,
-            peers,
-            enforce: true,
-        }
+        Self { name: name.into(), action: Action::Allow, peers, enforce: true }
     }
 
     fn matching(&self, id: &SpiffeId) -> Option<&Pattern> {
@@ -84,10 +79,7 @@ impl Policy {
         for rule in self.rules.iter().filter(|rule| counts(rule)) {
             match (rule.action, rule.matching(id)) {
                 (Action::Deny, Some(pattern)) => {
-                    return Verdict::Denied(Denial::ByRule {
-                        rule: rule.name.clone(),
-                        pattern: pattern.clone(),
-                    });
+                    return Verdict::Denied(Denial::ByRule { rule: rule.name.clone(), pattern: pattern.clone() });
                 }
                 (Action::Allow, Some(_)) if allowing.is_none() => allowing = Some(rule.name.clone()),
                 _ => {}
@@ -95,28 +87,19 @@ impl Policy {
         }
         match allowing {
             Some(rule) => Verdict::Allowed { rule },
-            None => Verdict::Denied(Denial::NoRule {
-                nearest: self.nearest(id, counts).map(Box::new),
-            }),
+            None => Verdict::Denied(Denial::NoRule { nearest: self.nearest(id, counts).map(Box::new) }),
         }
     }
 
     /// The allow rule that came closest: the one whose pattern matched furthest from the left.
     fn nearest(&self, id: &SpiffeId, counts: impl Fn(&Rule) -> bool) -> Option<Nearest> {
-        let rules = self
-            .rules
-            .iter()
-            .filter(|rule| counts(rule) && rule.action == Action::Allow);
+        let rules = self.rules.iter().filter(|rule| counts(rule) && rule.action == Action::Allow);
         let misses = rules.flat_map(|rule| rule.peers.iter().map(move |pattern| (rule, pattern)));
         let misses = misses.filter_map(|(rule, pattern)| Some((rule, pattern, pattern.compare(id).err()?)));
         // Of equals the first: `max_by_key` alone would name the last.
         let (rule, pattern, miss) =
             misses.reduce(|best, next| if next.2.depth > best.2.depth { next } else { best })?;
-        Some(Nearest {
-            rule: rule.name.clone(),
-            pattern: pattern.clone(),
-            clause: miss.clause,
-        })
+        Some(Nearest { rule: rule.name.clone(), pattern: pattern.clone(), clause: miss.clause })
     }
 }
 
@@ -183,10 +166,7 @@ impl fmt::Display for Denial {
             Self::NoRule { nearest: None } => f.write_str("no rule allows anyone"),
             Self::NoRule { nearest: Some(nearest) } => {
                 let Nearest { rule, pattern, clause } = &**nearest;
-                write!(
-                    f,
-                    "no rule allows it; the nearest is `{rule}` with `{pattern}`, but {clause}"
-                )
+                write!(f, "no rule allows it; the nearest is `{rule}` with `{pattern}`, but {clause}")
             }
         }
     }

@@ -46,26 +46,14 @@ impl Pattern {
             Some(head) => (head.strip_suffix('/').ok_or(PatternError::PartialWildcard)?, true),
             None => (path, false),
         };
-        let segments = if path.is_empty() {
-            Ok(Vec::new())
-        } else {
-            path.split('/').map(Segment::parse).collect()
-        };
-        Ok(Self {
-            trust_domain,
-            segments: segments?,
-            any_tail,
-        })
+        let segments = if path.is_empty() { Ok(Vec::new()) } else { path.split('/').map(Segment::parse).collect() };
+        Ok(Self { trust_domain, segments: segments?, any_tail })
     }
 
     /// The exact pattern of one ID. An ID without a path gives a pattern that no SVID matches.
     pub fn exact(id: &SpiffeId) -> Self {
         let segments = id.segments().map(|segment| Segment::Literal(segment.into())).collect();
-        Self {
-            trust_domain: id.trust_domain().clone(),
-            segments,
-            any_tail: false,
-        }
+        Self { trust_domain: id.trust_domain().clone(), segments, any_tail: false }
     }
 
     /// Whether `id` matches.
@@ -110,18 +98,11 @@ impl Pattern {
             (true, Some(_)) | (false, None) => Ok(()),
             (true, None) => Err(Mismatch {
                 depth,
-                clause: Clause::Segment {
-                    number: depth,
-                    expected: "**".into(),
-                    presented: None,
-                },
+                clause: Clause::Segment { number: depth, expected: "**".into(), presented: None },
             }),
-            (false, Some(_)) => Err(Mismatch {
-                depth,
-                clause: Clause::TooManySegments {
-                    expected: self.segments.len(),
-                },
-            }),
+            (false, Some(_)) => {
+                Err(Mismatch { depth, clause: Clause::TooManySegments { expected: self.segments.len() } })
+            }
         }
     }
 }
@@ -180,18 +161,10 @@ impl fmt::Display for Clause {
             Self::TrustDomain { expected, presented } => {
                 write!(f, "the trust domain is `{presented}`, not `{expected}`")
             }
-            Self::Segment {
-                number,
-                expected,
-                presented: Some(presented),
-            } => {
+            Self::Segment { number, expected, presented: Some(presented) } => {
                 write!(f, "path segment {number} is `{presented}`, not `{expected}`")
             }
-            Self::Segment {
-                number,
-                expected,
-                presented: None,
-            } => {
+            Self::Segment { number, expected, presented: None } => {
                 write!(f, "there is no path segment {number} for `{expected}`")
             }
             Self::TooManySegments { expected } => write!(f, "the path has more than {expected} segments"),

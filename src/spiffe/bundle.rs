@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 
-use super::svid::{Signer, check_signer, constrains_uris};
+use super::svid::{Signer, check_signer, constrains_uris, path_length};
 use super::{SvidError, TrustDomain};
 
 /// The most roots one trust domain may have. webpki tries each; more would buy a peer our time.
@@ -26,6 +26,7 @@ pub struct Root {
     der: CertificateDer<'static>,
     not_before: UnixTime,
     not_after: UnixTime,
+    path_length: Option<usize>,
     constrains_uris: bool,
 }
 
@@ -33,6 +34,11 @@ impl Root {
     /// The certificate.
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
+    }
+
+    /// The first instant at which the root may vouch for anything.
+    pub fn not_before(&self) -> UnixTime {
+        self.not_before
     }
 
     /// The last instant at which the root may vouch for anything.
@@ -43,6 +49,12 @@ impl Root {
     /// Whether the root may vouch for anything at `now` (RFC 5280 §6.1.3 (a)(2), which webpki skips for trust anchors).
     pub fn is_valid_at(&self, now: UnixTime) -> bool {
         self.not_before <= now && now <= self.not_after
+    }
+
+    /// The most intermediates that may stand between the root and a leaf (RFC 5280 §4.2.1.9), which webpki does not ask of trust
+    /// anchors.
+    pub(super) fn path_length(&self) -> Option<usize> {
+        self.path_length
     }
 
     /// Whether the root has name constraints on URIs. RFC 5280 and SPIFFE allow them, our path validation (rustls-webpki)
@@ -83,20 +95,17 @@ impl TrustBundle {
             let anchor = webpki::anchor_from_trusted_cert(&der).map(|anchor| anchor.to_owned());
             match (check_signer(&der, Signer::Root), anchor) {
                 (Ok((not_before, not_after)), Ok(anchor)) => {
-                    let constrains_uris = constrains_uris(&der);
                     bundle.roots.push(Root {
+                        path_length: path_length(&der),
+                        constrains_uris: constrains_uris(&der),
                         der,
                         not_before,
                         not_after,
-                        constrains_uris,
                     });
                     bundle.anchors.push(anchor);
                 }
                 (Err(reason), _) => dropped.push(DroppedRoot { der, reason }),
-                (Ok(_), Err(_)) => dropped.push(DroppedRoot {
-                    der,
-                    reason: SvidError::Unparsable,
-                }),
+                (Ok(_), Err(_)) => dropped.push(DroppedRoot { der, reason: SvidError::Unparsable }),
             }
         }
         Ok((bundle, dropped))
@@ -147,7 +156,7 @@ impl TrustBundles {
     /// second value are the entries left out, each with its trust domain.
     ///
     /// Read as the standard asks: unknown members are allowed, a key of another `use` or without `x5c` is passed over (X509-SVID §6),
-    /// only the first certificate of `x5c` counts, a domain without keys is known and revoked, a domain named twice is an error.
+    /// only the first certificate of `x5c` counts (its lines may be wrapped), a domain without keys is known and revoked, a domain named twice is an error.
     ///
     /// # Errors
     /// When the text is no bundle map: then none of it counts, never a part.
@@ -161,7 +170,7 @@ impl TrustBundles {
                     continue;
                 };
                 let der = STANDARD
-                    .decode(first)
+                    .decode(first.split_ascii_whitespace().collect::<String>())
                     .map_err(|_| BundleError::X5c(trust_domain.clone()))?;
                 certificates.push(CertificateDer::from(der));
             }

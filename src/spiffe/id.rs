@@ -33,10 +33,7 @@ impl TrustDomain {
             Some(b':') => return Err(SpiffeIdError::Port),
             Some(byte) if byte.is_ascii_uppercase() => return Err(SpiffeIdError::TrustDomainUpperCase),
             Some(_) => {
-                return Err(SpiffeIdError::TrustDomainCharacter(first_char(
-                    name,
-                    is_trust_domain_byte,
-                )));
+                return Err(SpiffeIdError::TrustDomainCharacter(first_char(name, is_trust_domain_byte)));
             }
             None => {}
         }
@@ -97,10 +94,7 @@ impl SpiffeId {
         if let Some(segments) = path.strip_prefix('/') {
             segments.split('/').try_for_each(check_segment)?;
         }
-        Ok(Self {
-            trust_domain,
-            path: path.into(),
-        })
+        Ok(Self { trust_domain, path: path.into() })
     }
 
     /// Reads an ID that a person wrote: scheme and trust domain are compared case-insensitively (SPIFFE-ID §2.4), so they
@@ -134,11 +128,7 @@ pub(crate) fn lower_authority(text: &str) -> String {
         return text.to_owned();
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    format!(
-        "{}://{}{path}",
-        scheme.to_ascii_lowercase(),
-        authority.to_ascii_lowercase()
-    )
+    format!("{}://{}{path}", scheme.to_ascii_lowercase(), authority.to_ascii_lowercase())
 }
 
 /// One path segment (SPIFFE-ID §2.2).
@@ -161,9 +151,7 @@ fn is_path_byte(byte: u8) -> bool {
 
 /// The first character of `text` that holds a byte outside `allowed`.
 fn first_char(text: &str, allowed: fn(u8) -> bool) -> char {
-    text.chars()
-        .find(|c| !u8::try_from(*c).is_ok_and(allowed))
-        .unwrap_or(char::REPLACEMENT_CHARACTER)
+    text.chars().find(|c| !u8::try_from(*c).is_ok_and(allowed)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// Why a text is no SPIFFE ID. Each message names the rule; [`SpiffeIdError::rule`] is its short name.

@@ -8,7 +8,8 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage, VerifiedPath};
 
-use super::svid::{Signer, check_signer, rfc3339};
+use super::facts::{bounded, rfc3339};
+use super::svid::{Signer, check_signer};
 use super::{Leaf, SpiffeId, SvidError, TrustBundle, TrustBundles, TrustDomain};
 
 /// The most certificates in a chain that we look at. webpki has a budget of its own; this bounds what is parsed before it.
@@ -56,9 +57,7 @@ pub fn verify(
     }
     let leaf = Leaf::check(leaf_der).map_err(Rejection::Leaf)?;
     let trust_domain = leaf.id.trust_domain();
-    let bundle = bundles
-        .get(trust_domain)
-        .ok_or_else(|| Rejection::UnknownTrustDomain(trust_domain.clone()))?;
+    let bundle = bundles.get(trust_domain).ok_or_else(|| Rejection::UnknownTrustDomain(trust_domain.clone()))?;
     if bundle.roots().is_empty() {
         return Err(Rejection::NoRoots(trust_domain.clone()));
     }
@@ -69,10 +68,7 @@ pub fn verify(
         return Err(Rejection::Expired(leaf.not_after));
     }
     let path_until = build_path(leaf_der, intermediates, bundle, usage, now)?;
-    Ok(Verified {
-        valid_until: leaf.not_after.min(path_until),
-        id: leaf.id,
-    })
+    Ok(Verified { valid_until: leaf.not_after.min(path_until), id: leaf.id })
 }
 
 /// Finds a path from the leaf to a root and returns the first instant at which a signing certificate on it expires. webpki builds and
@@ -126,16 +122,18 @@ fn check_path(path: &VerifiedPath<'_>, bundle: &TrustBundle, now: UnixTime) -> R
         .find_map(|(anchor, root)| std::ptr::eq(anchor, path.anchor()).then_some(root))
         .ok_or(Rejection::Path(Error::UnknownIssuer))?;
     if !root.is_valid_at(now) {
-        return Err(Rejection::RootOutsideValidity {
-            expired: root.not_after() < now,
-        });
+        return Err(Rejection::RootOutsideValidity { expired: root.not_after() < now });
     }
-    path.intermediate_certificates()
-        .try_fold(root.not_after(), |until, intermediate| {
-            let (_, not_after) =
-                check_signer(&intermediate.der(), Signer::Intermediate).map_err(Rejection::Intermediate)?;
-            Ok(until.min(not_after))
-        })
+    // webpki holds intermediates to their path length, anchors not.
+    let intermediates = path.intermediate_certificates().count();
+    if root.path_length().is_some_and(|most| intermediates > most) {
+        return Err(Rejection::Path(Error::PathLenConstraintViolated));
+    }
+    path.intermediate_certificates().try_fold(root.not_after(), |until, intermediate| {
+        let (_, not_after) =
+            check_signer(&intermediate.der(), Signer::Intermediate).map_err(Rejection::Intermediate)?;
+        Ok(until.min(not_after))
+    })
 }
 
 /// Where in the examination a peer was refused.
@@ -199,14 +197,20 @@ pub enum Rejection {
         /// Expired, or not valid yet.
         expired: bool,
     },
+    /// An intermediate on the way to a root is outside its validity.
+    #[error("an intermediate certificate {}", if *expired { "has expired" } else { "is not valid yet" })]
+    IntermediateOutsideValidity {
+        /// Expired, or not valid yet.
+        expired: bool,
+    },
     /// A signing certificate on the path breaks a rule of X509-SVID.
     #[error("{} ({})", .0, .0.rule())]
     Intermediate(#[source] SvidError),
-    /// A root of the trust domain has name constraints on URIs.
+    /// A signing certificate has name constraints that the leaf does not meet, or any on URIs.
     #[error("the chain violates name constraints; URI name constraints are refused whether or not they match")]
     NameConstraints,
     /// RFC 5280 path validation failed.
-    #[error("no path to a root of its own trust domain: {0}")]
+    #[error("no path to a root of its own trust domain: {}", explain(.0))]
     Path(#[source] Error),
 }
 
@@ -217,19 +221,44 @@ impl Rejection {
             Self::NoCertificate | Self::TooManyCertificates(_) => Stage::Certificate,
             Self::Leaf(_) => Stage::Profile,
             Self::UnknownTrustDomain(_) | Self::NoRoots(_) => Stage::TrustDomain,
-            Self::NotYetValid(_) | Self::Expired(_) | Self::RootOutsideValidity { .. } => Stage::Validity,
+            Self::NotYetValid(_)
+            | Self::Expired(_)
+            | Self::RootOutsideValidity { .. }
+            | Self::IntermediateOutsideValidity { .. } => Stage::Validity,
             Self::Intermediate(_) | Self::NameConstraints | Self::Path(_) => Stage::Chain,
         }
     }
 }
 
+/// The leaf's own validity was examined before: webpki can only mean an intermediate.
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         match error {
-            Error::CertExpired { not_after, .. } => Self::Expired(not_after),
-            Error::CertNotValidYet { not_before, .. } => Self::NotYetValid(not_before),
+            Error::CertExpired { .. } => Self::IntermediateOutsideValidity { expired: true },
+            Error::CertNotValidYet { .. } => Self::IntermediateOutsideValidity { expired: false },
             Error::NameConstraintViolation => Self::NameConstraints,
             error => Self::Path(error),
         }
     }
+}
+
+/// webpki's errors in words. The others are printed as they are, within bounds: some carry bytes of the peer's certificates.
+fn explain(error: &Error) -> String {
+    let text = match error {
+        Error::UnknownIssuer => "none of its roots signed the chain, or an intermediate certificate is missing",
+        Error::InvalidSignatureForPublicKey => "a signature on the chain was not made by its issuer's key",
+        Error::UnsupportedSignatureAlgorithmContext(_) => "a signature on the chain is of a kind that is not accepted",
+        Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            "a signature on the chain is of a kind that does not fit its issuer's key"
+        }
+        Error::EndEntityUsedAsCa => "a certificate that is no authority stands on it as an issuer",
+        Error::PathLenConstraintViolated => {
+            "more intermediate certificates stand on it than an authority's path length allows"
+        }
+        Error::MaximumPathDepthExceeded => "more intermediate certificates stand on it than are followed",
+        Error::RequiredEkuNotFoundContext(_) => "an authority's extended key usage does not allow this side of TLS",
+        Error::UnsupportedCriticalExtension => "a certificate has a critical extension that is not understood",
+        error => return bounded(&format!("{error:?}")),
+    };
+    text.to_owned()
 }

@@ -1,15 +1,18 @@
-//! The rules for one certificate: what makes a leaf an X.509-SVID, what makes a certificate fit to sign one, and what an
-//! operator is told about a certificate that was refused.
+//! The rules for one certificate: what makes a leaf an X.509-SVID, and what makes a certificate fit to sign one.
 
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
-use serde::Serialize;
+use x509_parser::asn1_rs::Any;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
-use x509_parser::oid_registry::{OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME};
-use x509_parser::prelude::FromDer;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::{
+    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
+    OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME,
+};
+use x509_parser::prelude::{FromDer, X509Extension};
 
+use super::id::lower_authority;
 use super::{SpiffeId, SpiffeIdError};
 
 /// The context tag of a `uniformResourceIdentifier` in a GeneralName (RFC 5280 §4.2.1.6).
@@ -34,11 +37,7 @@ impl Leaf {
     pub fn check(der: &[u8]) -> Result<Self, SvidError> {
         let certificate = parse(der)?;
         let id = spiffe_id(&certificate)?;
-        if certificate
-            .basic_constraints()
-            .map_err(unparsable)?
-            .is_some_and(|bc| bc.value.ca)
-        {
+        if certificate.basic_constraints().map_err(unparsable)?.is_some_and(|bc| bc.value.ca) {
             return Err(SvidError::IsAuthority);
         }
         check_key_usage(&certificate)?;
@@ -48,11 +47,7 @@ impl Leaf {
             return Err(SvidError::ExtendedKeyUsage);
         }
         let (not_before, not_after) = validity(&certificate);
-        Ok(Self {
-            id,
-            not_before,
-            not_after,
-        })
+        Ok(Self { id, not_before, not_after })
     }
 }
 
@@ -60,20 +55,13 @@ impl Leaf {
 /// subject is empty.
 fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, SvidError> {
     let names = certificate.subject_alternative_name().map_err(unparsable)?;
-    let mut uris = names
-        .iter()
-        .flat_map(|san| &san.value.general_names)
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            GeneralName::Invalid(tag, _) if tag.0 == URI_TAG => Some("\u{fffd}"),
-            _ => None,
-        });
+    let mut uris = names.iter().flat_map(|san| &san.value.general_names).filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        GeneralName::Invalid(tag, _) if tag.0 == URI_TAG => Some("\u{fffd}"),
+        _ => None,
+    });
     let (Some(uri), None) = (uris.next(), uris.next()) else {
-        let count = names
-            .iter()
-            .flat_map(|san| &san.value.general_names)
-            .filter(|name| is_uri(name))
-            .count();
+        let count = names.iter().flat_map(|san| &san.value.general_names).filter(|name| is_uri(name)).count();
         return Err(SvidError::UriSanCount(count));
     };
     let id = SpiffeId::parse(uri).map_err(SvidError::NoSpiffeId)?;
@@ -91,13 +79,9 @@ fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, SvidError> {
 
 /// X509-SVID §4.3: key usage present and critical, with digitalSignature, without keyCertSign and cRLSign.
 fn check_key_usage(certificate: &X509Certificate<'_>) -> Result<(), SvidError> {
-    let usage = certificate
-        .key_usage()
-        .map_err(unparsable)?
-        .ok_or(SvidError::NoKeyUsage)?;
-    let critical = certificate
-        .iter_extensions()
-        .any(|extension| extension.oid == OID_X509_EXT_KEY_USAGE && extension.critical);
+    let usage = certificate.key_usage().map_err(unparsable)?.ok_or(SvidError::NoKeyUsage)?;
+    let critical =
+        certificate.iter_extensions().any(|extension| extension.oid == OID_X509_EXT_KEY_USAGE && extension.critical);
     if usage.value.key_cert_sign() || usage.value.crl_sign() {
         Err(SvidError::MaySign)
     } else if !usage.value.digital_signature() {
@@ -122,36 +106,29 @@ pub(super) enum Signer {
 /// Returns its validity. The ID is read leniently: the standard's own example, `spiffe://example.com/`, would not parse.
 pub(super) fn check_signer(der: &[u8], signer: Signer) -> Result<(UnixTime, UnixTime), SvidError> {
     let certificate = parse(der)?;
-    if !certificate
-        .basic_constraints()
-        .map_err(unparsable)?
-        .is_some_and(|bc| bc.value.ca)
-    {
+    if !certificate.basic_constraints().map_err(unparsable)?.is_some_and(|bc| bc.value.ca) {
         return Err(SvidError::NoAuthority);
     }
-    let may_sign = certificate
-        .key_usage()
-        .map_err(unparsable)?
-        .map(|usage| usage.value.key_cert_sign());
+    let may_sign = certificate.key_usage().map_err(unparsable)?.map(|usage| usage.value.key_cert_sign());
     if !may_sign.unwrap_or(signer == Signer::Root) {
         return Err(SvidError::MayNotSign);
     }
     let names = certificate.subject_alternative_name().map_err(unparsable)?;
-    let has_path = names
-        .iter()
-        .flat_map(|san| &san.value.general_names)
-        .any(|name| match name {
-            GeneralName::URI(uri) => uri
-                .strip_prefix("spiffe://")
-                .and_then(|rest| rest.split_once('/'))
-                .is_some_and(|(_, path)| !path.is_empty()),
-            _ => false,
-        });
-    if has_path {
-        Err(SvidError::AuthorityWithPath)
-    } else {
-        Ok(validity(&certificate))
-    }
+    let has_path = names.iter().flat_map(|san| &san.value.general_names).any(|name| match name {
+        GeneralName::URI(uri) => lower_authority(uri)
+            .strip_prefix("spiffe://")
+            .and_then(|rest| rest.split_once('/'))
+            .is_some_and(|(_, path)| !path.is_empty()),
+        _ => false,
+    });
+    if has_path { Err(SvidError::AuthorityWithPath) } else { Ok(validity(&certificate)) }
+}
+
+/// The path length constraint of an authority (RFC 5280 §4.2.1.9).
+pub(super) fn path_length(der: &[u8]) -> Option<usize> {
+    let certificate = parse(der).ok()?;
+    let length = certificate.basic_constraints().ok()??.value.path_len_constraint?;
+    usize::try_from(length).ok()
 }
 
 /// Whether RFC 5280 §4.2.1.10 name constraints on URIs stand in this certificate, which our path validation refuses.
@@ -160,15 +137,8 @@ pub(super) fn constrains_uris(der: &[u8]) -> bool {
     let Ok(Some(constraints)) = certificate.name_constraints() else {
         return false;
     };
-    let subtrees = [
-        &constraints.value.permitted_subtrees,
-        &constraints.value.excluded_subtrees,
-    ];
-    subtrees
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|subtree| is_uri(&subtree.base))
+    let subtrees = [&constraints.value.permitted_subtrees, &constraints.value.excluded_subtrees];
+    subtrees.into_iter().flatten().flatten().any(|subtree| is_uri(&subtree.base))
 }
 
 fn is_uri(name: &GeneralName<'_>) -> bool {
@@ -179,24 +149,37 @@ fn is_uri(name: &GeneralName<'_>) -> bool {
     }
 }
 
+/// One whole certificate, and in it every extension that we judge by readable to its last byte: the parser would take one that it
+/// cannot read for one that is not there, and would not look behind the end of a list of names.
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, SvidError> {
     match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => Ok(certificate),
+        Ok(([], certificate)) if certificate.extensions().iter().all(is_readable) => Ok(certificate),
         _ => Err(SvidError::Unparsable),
     }
+}
+
+fn is_readable(extension: &X509Extension<'_>) -> bool {
+    let judged_by = [
+        OID_X509_EXT_SUBJECT_ALT_NAME,
+        OID_X509_EXT_KEY_USAGE,
+        OID_X509_EXT_BASIC_CONSTRAINTS,
+        OID_X509_EXT_EXTENDED_KEY_USAGE,
+        OID_X509_EXT_NAME_CONSTRAINTS,
+    ];
+    let is_whole = || matches!(Any::from_der(extension.value), Ok(([], _)));
+    let is_parsed = || !matches!(extension.parsed_extension(), ParsedExtension::ParseError { .. });
+    !judged_by.contains(&extension.oid) || (is_whole() && is_parsed())
 }
 
 fn unparsable<E>(_: E) -> SvidError {
     SvidError::Unparsable
 }
 
-fn validity(certificate: &X509Certificate<'_>) -> (UnixTime, UnixTime) {
+/// From when to when a certificate is valid; instants before 1970 count as its start.
+pub(super) fn validity(certificate: &X509Certificate<'_>) -> (UnixTime, UnixTime) {
     let instant = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     let validity = certificate.validity();
-    (
-        instant(validity.not_before.timestamp()),
-        instant(validity.not_after.timestamp()),
-    )
+    (instant(validity.not_before.timestamp()), instant(validity.not_after.timestamp()))
 }
 
 /// Which rule of X509-SVID a certificate breaks; [`SvidError::rule`] is the paragraph.
@@ -264,74 +247,4 @@ impl SvidError {
             Self::AuthorityWithPath => "X509-SVID §3.2",
         }
     }
-}
-
-/// What an operator needs to see of a certificate, valid or not, to know whose it is and what is wrong with it.
-/// Lengths are bounded: a hostile certificate cannot fill a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CertificateFacts {
-    /// Every subject alternative name, as `URI:…`, `DNS:…`, at most 16.
-    pub sans: Vec<String>,
-    /// The subject, RFC 4514 text.
-    pub subject: String,
-    /// The issuer, RFC 4514 text.
-    pub issuer: String,
-    /// The serial number in hexadecimal.
-    pub serial: String,
-    /// Start of validity, RFC 3339.
-    pub not_before: String,
-    /// End of validity, RFC 3339.
-    pub not_after: String,
-}
-
-impl CertificateFacts {
-    const MAX_SANS: usize = 16;
-    const MAX_TEXT: usize = 256;
-
-    /// Reads what can be read; nothing of a certificate that does not parse.
-    pub fn of(der: &[u8]) -> Option<Self> {
-        let certificate = parse(der).ok()?;
-        let sans = certificate.subject_alternative_name().ok().flatten().map(|san| {
-            let names = san.value.general_names.iter().take(Self::MAX_SANS);
-            names.map(|name| bounded(&san_text(name))).collect()
-        });
-        let (not_before, not_after) = validity(&certificate);
-        Some(Self {
-            sans: sans.unwrap_or_default(),
-            subject: bounded(&certificate.subject().to_string()),
-            issuer: bounded(&certificate.issuer().to_string()),
-            serial: bounded(&certificate.raw_serial_as_string()),
-            not_before: rfc3339(not_before),
-            not_after: rfc3339(not_after),
-        })
-    }
-}
-
-fn san_text(name: &GeneralName<'_>) -> String {
-    match name {
-        GeneralName::URI(uri) => format!("URI:{uri}"),
-        GeneralName::DNSName(dns) => format!("DNS:{dns}"),
-        GeneralName::RFC822Name(mail) => format!("email:{mail}"),
-        other => other.to_string(),
-    }
-}
-
-/// Printable and at most [`CertificateFacts::MAX_TEXT`] characters: the text comes from an unverified certificate.
-fn bounded(text: &str) -> String {
-    let mut kept: String = text
-        .chars()
-        .take(CertificateFacts::MAX_TEXT)
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
-    if text.chars().nth(CertificateFacts::MAX_TEXT).is_some() {
-        kept.push('…');
-    }
-    kept
-}
-
-/// An instant as RFC 3339 text; instants past the year 9999 (legal in RFC 5280) print as the last of that year.
-pub(super) fn rfc3339(instant: UnixTime) -> String {
-    const LAST: u64 = 253_402_300_799;
-    let since_epoch = Duration::from_secs(instant.as_secs().min(LAST));
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_epoch).to_string()
 }

@@ -1,0 +1,64 @@
+//! Where log lines go: standard error, through a thread of their own, so that a slow reader of the log never stops traffic.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::config::{Log, LogFormat};
+
+/// How many lines may wait for a slow reader before further ones are dropped. At about 500 bytes a line, 32 MiB.
+const LINES_WAITING: usize = 65_536;
+
+/// What is logged, and how. The command line wins over the environment, the environment over the file.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Logging")]
+pub(super) struct LogArgs {
+    /// The shape of a log line
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<FormatArg>,
+    /// What is logged: error, warn, info, debug, trace, or a filter in the syntax of RUST_LOG [default: info]
+    #[arg(long, global = true, env = "RUST_LOG", value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FormatArg {
+    Text,
+    Json,
+}
+
+impl LogArgs {
+    /// Starts logging. Lines written before the guard is dropped reach the log.
+    ///
+    /// # Errors
+    /// When the level is no filter.
+    pub(super) fn start(&self, file: &Log) -> Result<WorkerGuard, ParseError> {
+        let level = self.log_level.as_deref().or(file.level.as_deref()).unwrap_or("info");
+        // What rustls says below a warning is for those who debug rustls; it may quote handshakes.
+        let filter = EnvFilter::builder().parse(format!("rustls=warn,{level}"))?;
+        let (writer, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(LINES_WAITING)
+            .thread_name("log")
+            .finish(std::io::stderr());
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+        let format = match self.log_format {
+            Some(FormatArg::Text) => LogFormat::Text,
+            Some(FormatArg::Json) => LogFormat::Json,
+            None => file.format.unwrap_or_default(),
+        };
+        match format {
+            LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal() && no_color_unset()).init(),
+            LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+        }
+        Ok(guard)
+    }
+}
+
+/// The convention of no-color.org.
+fn no_color_unset() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,103 @@
+//! The command line: one verb a file. Commands print; nothing below them does.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks to its user")]
+
+mod check;
+mod demo;
+mod identity;
+mod log;
+mod quick;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config;
+
+/// An mTLS reverse proxy for workload-to-workload traffic that lives on X.509-SVIDs from disk.
+///
+/// It fronts a service that speaks plaintext (inbound) and calls others for an application that does (outbound), with mutual TLS between: our
+/// certificate and trust come from files that the platform rotates, and a peer is let in by its SPIFFE ID.
+///
+/// Exit codes: 0 done or drained, 1 failed or cut short, 2 bad usage or configuration.
+#[derive(Debug, Parser)]
+#[command(name = "svidgate", version, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    log: log::LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every listener of a configuration file
+    Run(run::Run),
+    /// Run one listener: mutual TLS in, plaintext out, in front of a service
+    Inbound(quick::Inbound),
+    /// Run one listener: plaintext in, mutual TLS out, for an application that calls others
+    Outbound(quick::Outbound),
+    /// Check a configuration file and the credentials it names, and report every problem
+    Check(check::Check),
+    /// Show the whole of it at work on throwaway credentials, with nothing else to install
+    Demo(demo::Demo),
+    /// Look at credentials, or make some for trying things out
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Print the JSON Schema of the configuration file
+    Schema,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum IdentityCommand {
+    /// Show what is on disk: whose it is, how long it lives, whom it trusts, and what is wrong with it
+    Show(identity::Show),
+    /// Make throwaway credentials in the layouts that platforms write: not for production
+    Mint(identity::Mint),
+}
+
+/// Parses the command line, does what it says, and says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.run(&cli.log) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(&self, log: &log::LogArgs) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(args) => run::run(args, log),
+            Self::Inbound(args) => run::quick(args.config(), log),
+            Self::Outbound(args) => run::quick(args.config(), log),
+            Self::Check(args) => check::check(args),
+            Self::Demo(args) => demo::demo(args, log),
+            Self::Identity(IdentityCommand::Show(args)) => identity::show(args),
+            Self::Identity(IdentityCommand::Mint(args)) => identity::mint(args),
+            Self::Schema => {
+                println!("{:#}", config::schema());
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Completions { shell } => {
+                clap_complete::generate(*shell, &mut Cli::command(), "svidgate", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Man => {
+                clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `run`, and the one-listener commands: serve until told to stop, following the configuration file.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::log::LogArgs;
+use crate::app::{App, Applied, Drained, Handle};
+use crate::config::{Config, ConfigError};
+use crate::shutdown::{Signal, Signals};
+use crate::watch::Watch;
+
+/// Runs every listener of a configuration file.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The configuration file; followed while running
+    #[arg(short, long, value_name = "FILE", env = "SVIDGATE_CONFIG")]
+    config: PathBuf,
+}
+
+/// Runs a configuration file.
+pub(super) fn run(args: &Run, log: &LogArgs) -> anyhow::Result<ExitCode> {
+    serve(Config::read(&args.config), Some(&args.config), log)
+}
+
+/// Runs one listener from flags.
+pub(super) fn quick(config: Result<Config, ConfigError>, log: &LogArgs) -> anyhow::Result<ExitCode> {
+    serve(config, None, log)
+}
+
+fn serve(config: Result<Config, ConfigError>, file: Option<&Path>, log: &LogArgs) -> anyhow::Result<ExitCode> {
+    let config = match config {
+        Ok(config) => config,
+        Err(faults) => {
+            eprint!("{faults}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let _log = log.start(&config.log).context("the log level is no filter")?;
+    raise_descriptor_limit();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = config.limits.worker_threads {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime.enable_all().thread_name("worker").build().context("cannot start the worker threads")?;
+    let drained = runtime.block_on(until_drained(config, file))?;
+    // A look at a credentials file that hangs must not keep the process.
+    runtime.shutdown_background();
+    match drained {
+        Drained::Clean => {
+            tracing::info!("drained");
+            Ok(ExitCode::SUCCESS)
+        }
+        Drained::Forced(connections) => {
+            tracing::warn!(connections, "stopped with connections still open");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// A proxied connection uses two descriptors, and many systems start a process with 1,024: the soft limit goes up to the hard one.
+fn raise_descriptor_limit() {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+            Ok(()) => tracing::debug!(descriptors = hard, "descriptor limit raised"),
+            Err(error) => tracing::warn!(%error, descriptors = soft, "the descriptor limit cannot be raised"),
+        },
+        Ok((soft, _)) => tracing::debug!(descriptors = soft, "descriptor limit"),
+        Err(error) => tracing::warn!(%error, "the descriptor limit cannot be read"),
+    }
+}
+
+async fn until_drained(config: Config, file: Option<&Path>) -> anyhow::Result<Drained> {
+    // Taken over first: from here on no signal has its default effect.
+    let mut signals = Signals::new().context("cannot take over the signals")?;
+    let app = App::bind(config)?;
+    let handle = app.handle();
+    let mut serving = tokio::spawn(app.serve());
+    let mut watch = file.map(|file| Watch::new(vec![file.to_owned()]));
+    loop {
+        tokio::select! {
+            drained = &mut serving => return drained.context("a defect ended the server"),
+            signal = signals.next() => match signal {
+                Signal::Stop => handle.stop().await,
+                Signal::Look => handle.look().await,
+                Signal::Status => handle.status().await,
+                Signal::Reload => {
+                    handle.look().await;
+                    reload(file, &handle).await;
+                }
+            },
+            () = changed(&mut watch) => reload(file, &handle).await,
+        }
+    }
+}
+
+/// Waits for a change of the configuration file; for ever without one.
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the configuration file again and puts it in place, whole or not at all.
+async fn reload(file: Option<&Path>, handle: &Handle) {
+    let Some(file) = file else { return };
+    match Config::read(file) {
+        Ok(config) => match handle.apply(config).await {
+            Ok(Applied::Unchanged) => tracing::debug!("the configuration has not changed"),
+            Ok(Applied::Changed) => tracing::info!("the new configuration is in place"),
+            Err(error) => tracing::error!(%error, "the new configuration cannot be put in place; the old one stays"),
+        },
+        Err(faults) => {
+            handle.config_refused();
+            tracing::error!(error = %faults, "the new configuration is faulty; the old one stays");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Finding the set of files that a source means, and reading it whole.
+
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher as _};
+use std::path::{Path, PathBuf};
+
+use super::layout::{CONFIG_STATUS, Selection, Unrecognised, detect};
+use super::read::{Directory, FileRead};
+use super::{CredentialsError, Layout, Role, Source};
+
+/// The places where platforms put credentials, in the order in which they are tried when the configuration names none:
+///
+/// 1. `/run/secrets/workload-spiffe-credentials`: Compute Engine and GKE (documented as `/var/run/...`, which is the same place);
+/// 2. `/var/run/secrets/spiffe.io`: cert-manager's csi-driver-spiffe;
+/// 3. `$CREDENTIALS_DIRECTORY`: a systemd unit's `LoadCredential=`.
+///
+/// The first that holds any credential file is taken, also while it is still being filled, and kept as long as the process lives: a
+/// moment's absence during a rotation must not let another identity in. While none does, the first is waited for.
+pub fn well_known_places() -> Vec<PathBuf> {
+    let fixed = ["/run/secrets/workload-spiffe-credentials", "/var/run/secrets/spiffe.io"];
+    let systemd = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|directory| !directory.is_empty());
+    let fixed = fixed.into_iter().map(PathBuf::from);
+    fixed.chain(systemd.map(PathBuf::from)).collect()
+}
+
+/// The files of one credential set, each by an open directory and a name in it.
+pub(super) struct FileSet {
+    pub(super) layout: Layout,
+    directories: Vec<Directory>,
+    files: Vec<Member>,
+    pub(super) ignored: Vec<String>,
+}
+
+struct Member {
+    directory: usize,
+    name: OsString,
+    role: Role,
+}
+
+/// One reading of a whole set.
+pub(super) struct Reading {
+    pub(super) layout: Layout,
+    /// The directory as it was given.
+    pub(super) place: PathBuf,
+    /// Where it led to when it was opened.
+    pub(super) resolved: PathBuf,
+    pub(super) files: Vec<FileRead>,
+    pub(super) ignored: Vec<String>,
+}
+
+impl FileSet {
+    /// Finds and opens what `source` means. `places` are the well-known ones.
+    pub(super) fn open(source: &Source, places: &[PathBuf]) -> Result<Self, CredentialsError> {
+        match source {
+            Source::WellKnown => Self::first_of(places),
+            Source::Directory(path) => Self::in_directory(path),
+            Source::Files { certificates, private_key, trust_bundle } => {
+                Self::explicit(certificates, private_key, trust_bundle)
+            }
+        }
+    }
+
+    fn first_of(places: &[PathBuf]) -> Result<Self, CredentialsError> {
+        let mut waiting_for = None;
+        for place in places {
+            match Self::in_directory(place) {
+                Err(error @ (CredentialsError::NotThere(_) | CredentialsError::Nothing(_))) => {
+                    waiting_for.get_or_insert(error);
+                }
+                found => return found,
+            }
+        }
+        Err(waiting_for.unwrap_or(CredentialsError::NotThere(PathBuf::new())))
+    }
+
+    fn in_directory(path: &Path) -> Result<Self, CredentialsError> {
+        let opened = Directory::open(path)?;
+        let names = opened.names()?;
+        let directory = || path.to_owned();
+        let Selection { layout, files, ignored } = detect(&names).map_err(|why| match why {
+            Unrecognised::Nothing => CredentialsError::Nothing(directory()),
+            Unrecognised::Incomplete { layout, missing } => {
+                CredentialsError::Incomplete { directory: directory(), layout, missing }
+            }
+            Unrecognised::KeyMissing { layout, file } => {
+                CredentialsError::KeyMissing { directory: directory(), layout, file }
+            }
+            Unrecognised::Ambiguous(first, second) => {
+                CredentialsError::Ambiguous { directory: directory(), first, second }
+            }
+        })?;
+        let member = |(role, name): (Role, String)| Member { directory: 0, name: name.into(), role };
+        Ok(Self { layout, directories: vec![opened], files: files.into_iter().map(member).collect(), ignored })
+    }
+
+    fn explicit(certificates: &Path, private_key: &Path, trust_bundle: &Path) -> Result<Self, CredentialsError> {
+        let mut set =
+            Self { layout: Layout::Explicit, directories: Vec::new(), files: Vec::new(), ignored: Vec::new() };
+        if certificates == private_key {
+            set.add(private_key, Role::KeyAndCertificates)?;
+        } else {
+            set.add(private_key, Role::PrivateKey)?;
+            set.add(certificates, Role::Certificates)?;
+        }
+        set.add(trust_bundle, Role::AnyTrust)?;
+        Ok(set)
+    }
+
+    /// Adds a file by its path, with one handle for all files of one directory.
+    fn add(&mut self, path: &Path, role: Role) -> Result<(), CredentialsError> {
+        let Some(name) = path.file_name() else {
+            return Err(CredentialsError::NotThere(path.to_owned()));
+        };
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let known = |directory: &Directory| directory.given() == parent && directory.has(name);
+        let directory = match self.directories.iter().position(known) {
+            Some(index) => index,
+            None => {
+                let mut directory = Directory::open(parent)?;
+                if !directory.has(name) {
+                    directory = Directory::open_plain(parent)?;
+                }
+                self.directories.push(directory);
+                self.directories.len() - 1
+            }
+        };
+        self.files.push(Member { directory, name: name.to_owned(), role });
+        Ok(())
+    }
+
+    /// Reads every file of the set.
+    pub(super) fn read(&self) -> Result<Reading, CredentialsError> {
+        let files = self.files.iter().filter_map(|member| {
+            let directory = self.directories.get(member.directory)?;
+            Some(directory.read(&member.name, member.role.clone()))
+        });
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        let first = self.directories.first();
+        Ok(Reading {
+            layout: self.layout,
+            place: first.map(|directory| directory.given().to_owned()).unwrap_or_default(),
+            resolved: first.map(|directory| directory.resolved().to_owned()).unwrap_or_default(),
+            files,
+            ignored: self.ignored.clone(),
+        })
+    }
+
+    /// Whether a directory of the set was replaced since it was opened.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.directories.iter().any(Directory::is_superseded)
+    }
+
+    /// What the Compute Engine agent says of its own state, if it does.
+    pub(super) fn config_status(&self) -> Option<String> {
+        let directory = self.directories.first().filter(|_| self.layout != Layout::Explicit)?;
+        let file = directory.read(CONFIG_STATUS.as_ref(), Role::AnyTrust).ok()?;
+        Some(String::from_utf8_lossy(&file.bytes).into_owned())
+    }
+}
+
+impl Reading {
+    /// The first file that has one of these roles.
+    pub(super) fn find(&self, wanted: impl Fn(&Role) -> bool) -> Option<&FileRead> {
+        self.files.iter().find(|file| wanted(&file.role))
+    }
+
+    /// Whether both readings found the same bytes in the same files.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        self.layout == other.layout
+            && self.files.len() == other.files.len()
+            && self.files.iter().zip(&other.files).all(|(one, two)| one.path == two.path && one.bytes == two.bytes)
+    }
+
+    /// A number that is the same for the same bytes in the same files, so that a rewrite of the same is seen without keeping a key in
+    /// memory to compare with.
+    pub(super) fn fingerprint(&self, state: &impl BuildHasher) -> u64 {
+        let mut hasher = state.build_hasher();
+        hasher.write(self.layout.as_str().as_bytes());
+        for file in &self.files {
+            hasher.write(file.path.as_os_str().as_encoded_bytes());
+            hasher.write_usize(file.bytes.len());
+            hasher.write(&file.bytes);
+        }
+        hasher.finish()
+    }
+}

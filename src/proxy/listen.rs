@@ -1,0 +1,109 @@
+//! Listening sockets: a backlog as long as the system allows, both address families, unix sockets that replace their own stale file and nothing
+//! else.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::socket::Socket;
+use crate::config::ListenAddress;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixSocket),
+}
+
+/// A listening unix socket; its file goes with it.
+#[derive(Debug)]
+pub(super) struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl ListenSocket {
+    /// Binds and listens.
+    pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
+            ListenAddress::Unix(path) => bind_unix(path).map(Self::Unix),
+        }
+    }
+
+    /// The TCP address it is bound to; `None` for a unix socket.
+    pub(super) fn address(&self) -> io::Result<Option<ListenAddress>> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(|address| Some(ListenAddress::Tcp(address))),
+            Self::Unix(_) => Ok(None),
+        }
+    }
+
+    /// The next connection, and its address if it has one.
+    pub(super) async fn accept(&self, keepalive: Option<Duration>) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Socket::tcp(stream, keepalive), Some(address)))
+            }
+            Self::Unix(socket) => Ok((Socket::unix(socket.listener.accept().await?.0), None)),
+        }
+    }
+}
+
+/// The kernel cuts this down to the system's maximum (listen(2), `net.core.somaxconn`): a burst of newcomers waits there, and is not sent away
+/// to try again a second later.
+const BACKLOG: i32 = i32::MAX;
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let any = address.is_ipv6() && address.ip().is_unspecified();
+    let (socket, address) = match RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)) {
+        Ok(socket) => (socket, address),
+        // Without IPv6 in the kernel, all interfaces are the IPv4 ones.
+        Err(_) if any => {
+            let socket = RawSocket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            (socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        Err(error) => return Err(error),
+    };
+    if any && address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
+    remove_stale(path)?;
+    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(UnixSocket { listener: UnixListener::from_std(socket.into())?, path: path.to_owned() })
+}
+
+/// Removes a socket file on which nobody listens any more (as a kill -9 leaves it); any other file stays, and the bind will say so.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket
+        && std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}

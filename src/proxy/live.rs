@@ -1,0 +1,148 @@
+//! A connection's life after its handshake: bytes move until it ends, sits idle too long, or would no longer be let in. What let the peer in is
+//! looked at again whenever the policy or the trust changes, and when a certificate of its path expires.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::error::ConnectionError;
+use super::relay::Relay;
+use crate::config::{Limits, OnExpiry};
+use crate::credentials::Unusable;
+use crate::spiffe::{UnixTime, Usage};
+use crate::tls::{PeerIdentity, Refusal, Terms};
+
+/// The longest sleep until an expiry: the wall clock may be set while we sleep, and the sleep would not know.
+const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+
+/// What all connections of a listener must know now.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Orders {
+    /// On what terms peers are let in; `None` until the first credentials are read.
+    pub(super) terms: Option<Arc<Terms>>,
+    /// End at once: the drain timeout is over.
+    pub(super) forced: bool,
+}
+
+/// One connection's view of the orders, taken before its handshake so that no change slips between.
+#[derive(Clone, Debug)]
+pub(super) struct Following(watch::Receiver<Orders>);
+
+impl Following {
+    pub(super) fn new(orders: &watch::Sender<Orders>) -> Self {
+        Self(orders.subscribe())
+    }
+
+    /// The terms to make a handshake on.
+    pub(super) fn terms(&mut self) -> Result<Arc<Terms>, Unusable> {
+        let terms = self.0.borrow_and_update().terms.clone().ok_or(Unusable::Missing)?;
+        if terms.credentials.svid.valid_until < UnixTime::now() { Err(Unusable::Expired) } else { Ok(terms) }
+    }
+
+    /// Does `work`, unless the connection is forced to end first.
+    pub(super) async fn unless_forced<T>(&self, work: impl Future<Output = T>) -> Result<T, ConnectionError> {
+        let mut orders = self.0.clone();
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            _ = orders.wait_for(|orders| orders.forced) => Err(ConnectionError::Forced),
+        }
+    }
+}
+
+/// Why an established connection stands, and what would end it.
+pub(super) struct Standing<'a> {
+    pub(super) following: Following,
+    pub(super) terms: Arc<Terms>,
+    pub(super) peer: PeerIdentity,
+    /// What the peer's certificate speaks for.
+    pub(super) usage: Usage,
+    pub(super) on_expiry: OnExpiry,
+    pub(super) limits: &'a Limits,
+}
+
+impl Standing<'_> {
+    /// Runs the relay for as long as the connection stands.
+    ///
+    /// # Errors
+    /// Why it ended other than cleanly; both sides then see a reset, except after an idle time, when nothing was in flight.
+    pub(super) async fn keep(mut self, relay: &mut Relay) -> Result<(), ConnectionError> {
+        let mut closing: Option<(Instant, Box<Refusal>)> = None;
+        let error = loop {
+            let wake = self.next_wake(relay, closing.as_ref().map(|(at, _)| *at));
+            let stands = tokio::select! {
+                biased;
+                end = relay.run() => match end {
+                    Ok(()) => return Ok(()),
+                    Err(broken) => break broken.into(),
+                },
+                changed = self.following.0.changed() => {
+                    // No sender is left where the listener is gone: then so must we be.
+                    if changed.is_err() || self.following.0.borrow().forced {
+                        break ConnectionError::Forced;
+                    }
+                    self.review(relay)
+                }
+                () = sleep_until(wake) => {
+                    let idle = relay.last_moved().elapsed();
+                    if let Some(limit) = self.idle_limit(relay).filter(|limit| idle >= *limit) {
+                        relay.finish().await;
+                        return Err(ConnectionError::Idle(humantime::format_duration(limit)));
+                    }
+                    if let Some((_, refusal)) = closing.take_if(|(at, _)| *at <= Instant::now()) {
+                        break ConnectionError::Revoked(refusal);
+                    }
+                    self.examine(relay)
+                }
+            };
+            if let (Err(refusal), None) = (stands, &closing) {
+                closing = Some((Instant::now() + self.limits.close_grace, refusal));
+            }
+        };
+        relay.abort();
+        Err(error)
+    }
+
+    /// When to look again although no byte moves and no order comes.
+    fn next_wake(&self, relay: &Relay, closing: Option<Instant>) -> Instant {
+        let idle = self.idle_limit(relay).map(|limit| relay.last_moved() + limit);
+        let expiry = || {
+            let left = self.peer.valid_until().as_secs().saturating_sub(UnixTime::now().as_secs());
+            // A certificate is valid through its last second (RFC 5280 §4.1.2.5).
+            Instant::now() + Duration::from_secs(left.saturating_add(1)).min(LONGEST_SLEEP)
+        };
+        let expiry = (closing.is_none() && self.on_expiry == OnExpiry::Close).then(expiry);
+        let wake = [closing, idle, expiry].into_iter().flatten().min();
+        wake.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP)
+    }
+
+    fn idle_limit(&self, relay: &Relay) -> Option<Duration> {
+        let half_close = self.limits.half_close_timeout.filter(|_| relay.is_half_closed());
+        [half_close, self.limits.idle_timeout].into_iter().flatten().min()
+    }
+
+    /// Examines the peer again if the terms have changed.
+    fn review(&mut self, relay: &Relay) -> Result<(), Box<Refusal>> {
+        let terms = self.following.0.borrow_and_update().terms.clone();
+        match terms.filter(|terms| !terms.same_as(&self.terms)) {
+            Some(terms) => {
+                self.terms = terms;
+                self.examine(relay)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Examines the peer again, as in its handshake, on the terms and at the instant of now; an expiry that shall not count is looked at from
+    /// the last instant before it.
+    fn examine(&mut self, relay: &Relay) -> Result<(), Box<Refusal>> {
+        let now = match self.on_expiry {
+            OnExpiry::Close => UnixTime::now(),
+            OnExpiry::Keep => UnixTime::now().min(self.peer.valid_until()),
+        };
+        self.peer = self.terms.authenticate(relay.peer_chain(), self.usage, now)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! Listeners and the connections on them: permit, accept, record, spawn.
+
+mod error;
+mod inbound;
+mod listen;
+mod live;
+mod outbound;
+mod record;
+mod relay;
+mod socket;
+mod upstream;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::DnsName;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, Direction, Limits, ListenAddress};
+use crate::credentials::{Credentials, Unusable};
+use crate::metrics::Metrics;
+use crate::spiffe::Usage;
+use crate::tls::{Acceptor, Agreed, Connector, PeerIdentity, Terms};
+pub use error::ConnectionError;
+use listen::ListenSocket;
+use live::{Following, Orders, Standing};
+use record::Record;
+use relay::Relay;
+pub use relay::{Broken, Side};
+use socket::Socket;
+use upstream::Upstream;
+pub use upstream::UpstreamError;
+
+/// A listener whose address is bound, before it runs. Binding all first lets a whole configuration fail before anything has changed.
+#[derive(Debug)]
+pub struct Bound {
+    listener: Arc<Listener>,
+    socket: ListenSocket,
+}
+
+impl Bound {
+    /// The listener.
+    pub fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// Accepts connections until the listener is stopped; then the address is free again.
+    pub async fn run(self) {
+        self.listener.accept_all(&self.socket).await;
+    }
+}
+
+/// One address, what is done with the connections on it, and those connections.
+#[derive(Debug)]
+pub struct Listener {
+    address: ListenAddress,
+    service: watch::Sender<Arc<Service>>,
+    orders: watch::Sender<Orders>,
+    connections: TaskTracker,
+    stop: CancellationToken,
+    metrics: Arc<Metrics>,
+}
+
+impl Listener {
+    /// Binds the address; nothing is accepted before [`Bound::run`].
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or the TLS settings are at odds with each other.
+    pub fn bind(config: &config::Listener, limits: &Limits, metrics: Arc<Metrics>) -> io::Result<Bound> {
+        let service = Service::new(config, limits)?;
+        let socket = ListenSocket::bind(&config.listen)?;
+        let address = socket.address()?.unwrap_or_else(|| config.listen.clone());
+        let listener = Self {
+            address,
+            service: watch::Sender::new(Arc::new(service)),
+            orders: watch::Sender::new(Orders::default()),
+            connections: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            metrics,
+        };
+        Ok(Bound { listener: Arc::new(listener), socket })
+    }
+
+    /// The address it is bound to, the port that the system chose included.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// What it was asked to do.
+    pub fn config(&self) -> config::Listener {
+        self.service.borrow().config.clone()
+    }
+
+    /// Makes ready to do something else, without doing it yet.
+    ///
+    /// # Errors
+    /// When the TLS settings are at odds with each other.
+    pub fn plan(config: &config::Listener, limits: &Limits) -> io::Result<Plan> {
+        Service::new(config, limits).map(|service| Plan(Arc::new(service)))
+    }
+
+    /// Follows the plan from now on with new connections; a changed policy also holds for the open ones.
+    pub fn follow(&self, plan: Plan) {
+        self.service.send_replace(plan.0);
+        let credentials = self.orders.borrow().terms.as_ref().map(|terms| terms.credentials.clone());
+        if let Some(credentials) = credentials {
+            self.renew(credentials);
+        }
+    }
+
+    /// Uses these credentials from now on; changed trust also holds for the open connections.
+    pub fn renew(&self, credentials: Arc<Credentials>) {
+        let service = self.service.borrow().clone();
+        let terms = Terms {
+            credentials,
+            policy: service.config.policy.clone(),
+            max_peer_certificates: service.limits.max_peer_certificates,
+        };
+        self.orders.send_modify(|orders| orders.terms = Some(Arc::new(terms)));
+    }
+
+    async fn accept_all(&self, socket: &ListenSocket) {
+        let mut changed = self.service.subscribe();
+        let mut backoff = Backoff::default();
+        loop {
+            let service = changed.borrow_and_update().clone();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                _ = changed.changed() => {} // the limits of a new service hold from the next connection on
+                accepted = self.accept(socket, &service, &mut backoff) => {
+                    if let Some((socket, client, permits)) = accepted {
+                        self.spawn(service, socket, client, permits);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the permits first, then a connection; `None` where that one could not be accepted. Out of descriptors it waits before the next
+    /// try, since an accept that fails leaves the connection in the queue and would fail again at once.
+    async fn accept(
+        &self,
+        socket: &ListenSocket,
+        service: &Service,
+        backoff: &mut Backoff,
+    ) -> Option<(Socket, Option<std::net::SocketAddr>, Permits)> {
+        let permits = service.permits().await?;
+        match socket.accept(service.limits.keepalive).await {
+            Ok((socket, client)) => {
+                backoff.reset();
+                Some((socket, client, permits))
+            }
+            Err(error) if is_about_the_peer(&error) => None,
+            Err(error) => {
+                let wait = backoff.next();
+                tracing::warn!(listener = &*service.config.name, %error, wait = wait.as_secs_f64(), "cannot accept");
+                tokio::time::sleep(wait).await;
+                None
+            }
+        }
+    }
+
+    fn spawn(&self, service: Arc<Service>, socket: Socket, client: Option<std::net::SocketAddr>, permits: Permits) {
+        let name = service.config.name.clone();
+        let record = Record::open(self.metrics.clone(), name, service.direction(), client);
+        let following = Following::new(&self.orders);
+        let mut connection = Connection { following, record, handshake: Some(permits.handshake) };
+        self.connections.spawn(async move {
+            let end = service.serve(socket, &mut connection).await;
+            connection.record.close(end);
+            drop(permits.connection);
+        });
+    }
+
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Accepts no more; the connections go on.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.connections.close();
+    }
+
+    /// Waits until every connection has ended. Comes back only once the listener is stopped.
+    pub async fn ended(&self) {
+        self.connections.wait().await;
+    }
+
+    /// Stops, and gives the connections `patience` to end before it ends the rest.
+    pub async fn drain(&self, patience: Duration) {
+        self.stop();
+        if timeout(patience, self.ended()).await.is_err() {
+            self.force().await;
+        }
+    }
+
+    /// Ends every connection now. Returns how many there were.
+    pub async fn force(&self) -> usize {
+        self.stop();
+        let open = self.connections.len();
+        self.orders.send_modify(|orders| orders.forced = true);
+        self.ended().await;
+        open
+    }
+}
+
+/// What a listener is to do, ready to be followed.
+#[derive(Debug)]
+pub struct Plan(Arc<Service>);
+
+/// What a listener does with a connection. Replaced whole by a changed configuration; a connection keeps the one that it began with, except for
+/// the policy.
+#[derive(Debug)]
+struct Service {
+    config: config::Listener,
+    limits: Limits,
+    side: TlsSide,
+    upstream: Upstream,
+    connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+}
+
+/// Which side of the listener is mutual TLS.
+enum TlsSide {
+    Inbound(Acceptor),
+    Outbound(Connector, Option<DnsName<'static>>),
+}
+
+impl Service {
+    fn new(config: &config::Listener, limits: &Limits) -> io::Result<Self> {
+        let (alpn, min_tls, patience) = (config.alpn.clone(), config.min_tls, limits.handshake_timeout);
+        let side = match &config.direction {
+            Direction::Inbound => Acceptor::new(alpn, min_tls, patience).map(TlsSide::Inbound),
+            Direction::Outbound { server_name } => {
+                let name = server_name.clone();
+                Connector::new(alpn, min_tls, patience).map(|connector| TlsSide::Outbound(connector, name))
+            }
+        };
+        let upstream =
+            Upstream { targets: config.targets.clone(), patience: limits.connect_timeout, keepalive: limits.keepalive };
+        Ok(Self {
+            side: side.map_err(io::Error::other)?,
+            upstream,
+            connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            handshakes: Arc::new(Semaphore::new(limits.max_handshakes.min(Semaphore::MAX_PERMITS))),
+            config: config.clone(),
+            limits: limits.clone(),
+        })
+    }
+
+    fn direction(&self) -> &'static str {
+        match self.side {
+            TlsSide::Inbound(_) => "inbound",
+            TlsSide::Outbound(..) => "outbound",
+        }
+    }
+
+    async fn permits(&self) -> Option<Permits> {
+        let connection = self.connections.clone().acquire_owned().await.ok()?;
+        let handshake = self.handshakes.clone().acquire_owned().await.ok()?;
+        Some(Permits { connection, handshake })
+    }
+
+    async fn serve(&self, socket: Socket, connection: &mut Connection) -> Result<(), ConnectionError> {
+        match &self.side {
+            TlsSide::Inbound(acceptor) => inbound::serve(self, acceptor, socket, connection).await,
+            TlsSide::Outbound(connector, name) => {
+                outbound::serve(self, connector, name.as_ref(), socket, connection).await
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for TlsSide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Inbound(_) => "Inbound",
+            Self::Outbound(..) => "Outbound",
+        })
+    }
+}
+
+/// The right to exist, and the right to make a handshake.
+struct Permits {
+    connection: OwnedSemaphorePermit,
+    handshake: OwnedSemaphorePermit,
+}
+
+/// One connection, apart from its two streams.
+struct Connection {
+    following: Following,
+    record: Record,
+    handshake: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// The terms for its handshake.
+    fn terms(&mut self) -> Result<Arc<Terms>, Unusable> {
+        let terms = self.following.terms()?;
+        self.record.own_id(&terms.credentials.svid.id);
+        Ok(terms)
+    }
+
+    /// The handshake is over and the peer known.
+    fn proven(&mut self, peer: &PeerIdentity, agreed: Agreed) {
+        self.handshake = None;
+        self.record.peer(peer, agreed);
+    }
+
+    fn standing<'a>(&self, service: &'a Service, terms: Arc<Terms>, peer: PeerIdentity, usage: Usage) -> Standing<'a> {
+        let (following, on_expiry) = (self.following.clone(), service.config.on_expiry);
+        Standing { following, terms, peer, usage, on_expiry, limits: &service.limits }
+    }
+
+    /// Carries bytes for as long as the connection stands.
+    async fn carry(&mut self, standing: Standing<'_>, mut relay: Relay) -> Result<(), ConnectionError> {
+        let end = standing.keep(&mut relay).await;
+        self.record.moved(relay.moved());
+        end
+    }
+}
+
+/// Errors of accept that say that this one connection is gone already (accept(2)): the next one may be fine.
+fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    let gone = [ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable];
+    gone.contains(&error.kind())
+}
+
+/// How long to wait before accepting again: 5 ms, doubled with each failure in a row, at most 1 s.
+#[derive(Debug, Default)]
+struct Backoff(u32);
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let wait = Duration::from_millis(5 << self.0.min(8)).min(Duration::from_secs(1));
+        self.0 += 1;
+        wait
+    }
+
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}

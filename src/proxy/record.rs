@@ -1,0 +1,197 @@
+//! One log line and one count for each connection, at its end, however it ends: also when its task is dropped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::ConnectionError;
+use crate::metrics::{Ended, Metrics, Moved, OfListener, Outcome, RefusedAt, Shadowed};
+use crate::policy::Verdict;
+use crate::spiffe::SpiffeId;
+use crate::tls::{Agreed, PeerIdentity, Reason, Refusal};
+
+/// What is known of one connection so far. Closing it, or dropping it, writes it down.
+#[derive(Debug)]
+pub(super) struct Record {
+    metrics: Arc<Metrics>,
+    listener: Arc<str>,
+    direction: &'static str,
+    /// `None` for a unix socket, whose peer has no address.
+    client: Option<SocketAddr>,
+    started: Instant,
+    own_id: Option<SpiffeId>,
+    peer: Option<(SpiffeId, Arc<str>)>,
+    agreed: Option<Agreed>,
+    target: Option<String>,
+    /// Decrypted and encrypted.
+    moved: (u64, u64),
+    closed: bool,
+}
+
+impl Record {
+    pub(super) fn open(
+        metrics: Arc<Metrics>,
+        listener: Arc<str>,
+        direction: &'static str,
+        client: Option<SocketAddr>,
+    ) -> Self {
+        let label = OfListener { listener: listener.clone() };
+        metrics.connections_opened.get_or_create(&label).inc();
+        metrics.connections_active.get_or_create(&label).inc();
+        Self {
+            metrics,
+            listener,
+            direction,
+            client,
+            started: Instant::now(),
+            own_id: None,
+            peer: None,
+            agreed: None,
+            target: None,
+            moved: (0, 0),
+            closed: false,
+        }
+    }
+
+    /// Whom we are to the peer.
+    pub(super) fn own_id(&mut self, id: &SpiffeId) {
+        self.own_id = Some(id.clone());
+    }
+
+    /// Who the peer is, and what was agreed with it.
+    pub(super) fn peer(&mut self, peer: &PeerIdentity, agreed: Agreed) {
+        self.peer = Some((peer.id().clone(), peer.rule().clone()));
+        self.agreed = Some(agreed);
+        if let Some(shadow) = peer.shadow() {
+            self.shadow(peer.id(), shadow);
+        }
+    }
+
+    /// Where the connection goes to.
+    pub(super) fn target(&mut self, target: &impl ToString) {
+        self.target = Some(target.to_string());
+    }
+
+    /// How many bytes were decrypted and encrypted.
+    pub(super) fn moved(&mut self, moved: (u64, u64)) {
+        self.moved = moved;
+    }
+
+    /// Writes the connection down.
+    pub(super) fn close(mut self, result: Result<(), ConnectionError>) {
+        match result {
+            Ok(()) => self.write(Outcome::Completed, None),
+            Err(error) => {
+                if let Some(refusal) = error.refusal() {
+                    self.refusal(refusal);
+                }
+                self.write(error.outcome(), Some(&error));
+            }
+        }
+    }
+
+    fn write(&mut self, outcome: Outcome, error: Option<&ConnectionError>) {
+        self.closed = true;
+        self.count(outcome);
+        let client = self.client.map(|address| address.ip().to_canonical().to_string());
+        let (decrypted, encrypted) = self.moved;
+        // The level is part of a tracing call site, so the one line is written in three places, from one list of fields.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    listener = &*self.listener,
+                    direction = self.direction,
+                    client.address = client.as_deref(),
+                    client.port = self.client.map(|address| address.port()),
+                    spiffe.peer.id = self.peer.as_ref().map(|(id, _)| id.to_string()),
+                    spiffe.local.id = self.own_id.as_ref().map(ToString::to_string),
+                    policy.rule = self.peer.as_ref().map(|(_, rule)| &**rule),
+                    server.address = self.target.as_deref(),
+                    tls.protocol.version = self.agreed.map(|agreed| agreed.version),
+                    tls.curve = self.agreed.map(|agreed| agreed.group),
+                    tls.cipher = self.agreed.map(|agreed| agreed.cipher),
+                    bytes.decrypted = decrypted,
+                    bytes.encrypted = encrypted,
+                    duration = self.started.elapsed().as_secs_f64(),
+                    outcome = outcome.as_str(),
+                    error = error.map(tracing::field::display),
+                    "connection"
+                )
+            };
+        }
+        match outcome {
+            Outcome::Probe => line!(debug),
+            Outcome::Completed | Outcome::Broken | Outcome::Truncated | Outcome::Idle => line!(info),
+            Outcome::Refused
+            | Outcome::RefusedByPeer
+            | Outcome::HandshakeFailed
+            | Outcome::HandshakeTimeout
+            | Outcome::NoIdentity
+            | Outcome::Unreachable
+            | Outcome::Revoked
+            | Outcome::Forced
+            | Outcome::Aborted => line!(warn),
+        }
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let listener = || self.listener.clone();
+        self.metrics.connections_active.get_or_create(&OfListener { listener: listener() }).dec();
+        self.metrics.connections_closed.get_or_create(&Ended { listener: listener(), outcome }).inc();
+        for (direction, bytes) in [("decrypted", self.moved.0), ("encrypted", self.moved.1)] {
+            self.metrics.bytes.get_or_create(&Moved { listener: listener(), direction }).inc_by(bytes);
+        }
+    }
+
+    /// The whole story of a refusal, for the operator alone.
+    fn refusal(&self, refusal: &Refusal) {
+        let stage = refusal.stage().as_str();
+        self.metrics.refusals.get_or_create(&RefusedAt { listener: self.listener.clone(), stage }).inc();
+        let facts = refusal.facts.clone().unwrap_or_default();
+        let (id, shadow) = match &refusal.reason {
+            Reason::Denied { id, shadow, .. } => (Some(id), shadow.as_ref()),
+            Reason::TooLarge { .. } | Reason::Rejected(_) => (None, None),
+        };
+        tracing::warn!(
+            listener = &*self.listener,
+            direction = self.direction,
+            client.address = self.client.map(|address| address.ip().to_canonical().to_string()),
+            client.port = self.client.map(|address| address.port()),
+            spiffe.peer.id = id.map(ToString::to_string),
+            policy.decision = "deny",
+            policy.stage = stage,
+            policy.reason = %refusal,
+            tls.peer.sans = facts.sans.join(", "),
+            tls.peer.subject = facts.subject,
+            tls.peer.issuer = facts.issuer,
+            tls.peer.serial = facts.serial,
+            tls.peer.not_before = facts.not_before,
+            tls.peer.not_after = facts.not_after,
+            "peer refused"
+        );
+        if let (Some(id), Some(shadow)) = (id, shadow) {
+            self.shadow(id, shadow);
+        }
+    }
+
+    /// What the shadow rules would have done otherwise.
+    fn shadow(&self, id: &SpiffeId, verdict: &Verdict) {
+        let decision = if verdict.is_allowed() { "allow" } else { "deny" };
+        self.metrics.shadow_decisions.get_or_create(&Shadowed { listener: self.listener.clone(), decision }).inc();
+        tracing::info!(
+            listener = &*self.listener,
+            spiffe.peer.id = %id,
+            policy.decision = decision,
+            policy.reason = %verdict,
+            "shadow rules would have decided otherwise"
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.write(Outcome::Aborted, None);
+        }
+    }
+}

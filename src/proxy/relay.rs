@@ -1,0 +1,242 @@
+//! Bytes both ways between the mutual-TLS side and the plaintext side, half-closes kept apart. No buffer belongs to an idle connection: one is
+//! borrowed from the worker's few while bytes are in flight, and stays only as long as the receiver does not take them.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use tokio_rustls::TlsStream;
+
+use super::socket::Socket;
+
+/// The relay of one connection. It can be stopped between any two polls and run again: nothing is lost.
+pub(super) struct Relay {
+    tls: TlsStream<Socket>,
+    plain: Socket,
+    /// From the TLS side to the plaintext side.
+    decrypting: Flow,
+    /// From the plaintext side to the TLS side.
+    encrypting: Flow,
+    last_moved: Instant,
+}
+
+impl Relay {
+    pub(super) fn new(tls: TlsStream<Socket>, plain: Socket) -> Self {
+        Self { tls, plain, decrypting: Flow::default(), encrypting: Flow::default(), last_moved: Instant::now() }
+    }
+
+    /// Moves bytes until both directions have ended cleanly.
+    pub(super) async fn run(&mut self) -> Result<(), Broken> {
+        poll_fn(|cx| {
+            let before = self.moved();
+            let decrypting = self.decrypting.poll(cx, &mut self.tls, &mut self.plain);
+            let encrypting = self.encrypting.poll(cx, &mut self.plain, &mut self.tls);
+            if self.moved() != before {
+                self.last_moved = Instant::now();
+            }
+            let decrypting = decrypting.map_err(|fault| fault.between(Side::Tls, Side::Plain))?;
+            let encrypting = encrypting.map_err(|fault| fault.between(Side::Plain, Side::Tls))?;
+            match (decrypting, encrypting) {
+                (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Bytes decrypted and bytes encrypted so far.
+    pub(super) fn moved(&self) -> (u64, u64) {
+        (self.decrypting.moved, self.encrypting.moved)
+    }
+
+    /// When a byte last moved, in either direction.
+    pub(super) fn last_moved(&self) -> Instant {
+        self.last_moved
+    }
+
+    /// Whether exactly one direction has ended.
+    pub(super) fn is_half_closed(&self) -> bool {
+        (self.decrypting.state == State::Ended) != (self.encrypting.state == State::Ended)
+    }
+
+    /// The chain that the peer presented, leaf first.
+    pub(super) fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        self.tls.get_ref().1.peer_certificates().unwrap_or_default()
+    }
+
+    /// Ends both sides with a reset: neither may take what it has for the whole.
+    pub(super) fn abort(&self) {
+        self.tls.get_ref().0.abort();
+        self.plain.abort();
+    }
+
+    /// Ends both sides cleanly, as far as they let us without waiting for them: for a connection on which nothing was in flight.
+    pub(super) async fn finish(&mut self) {
+        poll_fn(|cx| {
+            let _ = Pin::new(&mut self.tls).poll_shutdown(cx);
+            let _ = Pin::new(&mut self.plain).poll_shutdown(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+/// The side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The mutual-TLS side.
+    Tls,
+    /// The plaintext side.
+    Plain,
+}
+
+/// A relay that did not end cleanly: which side broke, and how.
+#[derive(Debug, thiserror::Error)]
+#[error("the {} side broke: {error}", match side { Side::Tls => "TLS", Side::Plain => "plaintext" })]
+pub struct Broken {
+    /// The side.
+    pub side: Side,
+    /// What the transport reported.
+    #[source]
+    pub error: io::Error,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Flow {
+    held: Option<Held>,
+    state: State,
+    moved: u64,
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// The sender may send more.
+    #[default]
+    Open,
+    /// The sender has ended; the receiver is yet to be told.
+    Ending,
+    /// Both know.
+    Ended,
+}
+
+enum Fault {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl Fault {
+    fn between(self, from: Side, to: Side) -> Broken {
+        match self {
+            Self::Read(error) => Broken { side: from, error },
+            Self::Write(error) => Broken { side: to, error },
+        }
+    }
+}
+
+impl Flow {
+    /// Moves what can be moved now; ready when the direction has ended.
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), Fault>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            if let Some(held) = &mut self.held {
+                while !held.rest().is_empty() {
+                    match ready!(Pin::new(&mut *to).poll_write(cx, held.rest())) {
+                        Ok(0) => return Poll::Ready(Err(Fault::Write(io::ErrorKind::WriteZero.into()))),
+                        Ok(written) => {
+                            held.start += written;
+                            self.moved += written as u64;
+                        }
+                        Err(error) => return Poll::Ready(Err(Fault::Write(error))),
+                    }
+                }
+                self.held = None;
+                self.unflushed = true;
+            }
+            match self.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                State::Ending => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Fault::Write)?;
+                    self.state = State::Ended;
+                }
+                State::Open => match Held::read(cx, from) {
+                    Poll::Ready(Ok(Some(held))) => self.held = Some(held),
+                    Poll::Ready(Ok(None)) => self.state = State::Ending,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Read(error))),
+                    Poll::Pending => {
+                        // rustls may hold ciphertext that the socket did not take: without a flush the last bytes would wait for the next.
+                        if self.unflushed {
+                            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Fault::Write)?;
+                            self.unflushed = false;
+                        }
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Bytes that were read and not yet written.
+struct Held {
+    buffer: Buffer,
+    start: usize,
+    end: usize,
+}
+
+impl Held {
+    /// Reads once; `None` at the end of the stream.
+    fn read<R: AsyncRead + Unpin>(cx: &mut Context<'_>, from: &mut R) -> Poll<io::Result<Option<Self>>> {
+        let mut buffer = Buffer::take();
+        let mut unfilled = ReadBuf::new(&mut buffer.0);
+        ready!(Pin::new(from).poll_read(cx, &mut unfilled))?;
+        let end = unfilled.filled().len();
+        Poll::Ready(Ok((end > 0).then_some(Self { buffer, start: 0, end })))
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.buffer.0.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// A buffer on loan from its worker thread.
+struct Buffer(Box<[u8]>);
+
+impl Buffer {
+    /// Full TLS records, and few system calls, on bulk transfers; costs nothing at rest since no idle connection holds one.
+    const SIZE: usize = 64 * 1024;
+
+    /// How many a worker keeps for the next taker: more are in use only while receivers lag behind.
+    const KEPT: usize = 16;
+
+    fn take() -> Self {
+        let kept = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        Self(kept.unwrap_or_else(|| vec![0; Self::SIZE].into_boxed_slice()))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        // A worker that is ending has no spare buffers any more; then this one is freed.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < Self::KEPT {
+                spare.push(buffer);
+            }
+        });
+    }
+}
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}

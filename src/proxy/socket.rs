@@ -1,0 +1,115 @@
+//! A connected socket, TCP or unix, accepted or dialled: tuned the same way everywhere, and able to end with a reset.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: Stream,
+    heard: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Dials a TCP address.
+    pub(super) async fn dial_tcp(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
+        Ok(Self::tcp(TcpStream::connect(address).await?, keepalive))
+    }
+
+    /// Dials a unix socket.
+    pub(super) async fn dial_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::unix(UnixStream::connect(path).await?))
+    }
+
+    /// A connected TCP stream. Small writes leave at once (two proxies in a row would otherwise wait 40 ms for each other), and a peer that
+    /// vanished is noticed. What the system refuses to set it goes without.
+    pub(super) fn tcp(stream: TcpStream, keepalive: Option<Duration>) -> Self {
+        let _ = stream.set_nodelay(true);
+        if let Some(interval) = keepalive {
+            let probes = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(3);
+            let socket = SockRef::from(&stream);
+            let _ = socket.set_tcp_keepalive(&probes);
+            // Unacknowledged data gives up when unanswered probes would (RFC 5482).
+            let _ = socket.set_tcp_user_timeout(Some(interval.saturating_mul(4)));
+        }
+        Self { stream: Stream::Tcp(stream), heard: false }
+    }
+
+    /// A connected unix stream.
+    pub(super) fn unix(stream: UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream), heard: false }
+    }
+
+    /// Whether the other side ever sent a byte: a health check connects, says nothing and leaves.
+    pub(super) fn heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Makes the coming close a reset where the transport has one (TCP): the other side must not take what it has for the whole.
+    pub(super) fn abort(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        self.heard |= buffer.filled().len() > before;
+        read
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // a socket holds nothing back
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Mutual TLS: a connection and the terms of that moment go in; a stream comes out together with the proof of who is at its other end.
+
+mod error;
+mod verify;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::server::NoServerSessionStorage;
+use rustls::{ClientConfig, CommonState, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use crate::config::TlsVersion;
+pub use error::{HandshakeError, alert_name, received_alert};
+use verify::{HANDSHAKE, Handshake, OwnCertificate, PeerVerifier};
+pub use verify::{PeerIdentity, Reason, Refusal, Terms};
+
+/// How much plaintext, and how much ciphertext, one connection may hold inside rustls while its peer does not read: as much as the relay
+/// writes at once.
+const BUFFER_LIMIT: usize = 64 * 1024;
+
+/// Terminates mutual TLS for one listener. Built once; a rotation changes the terms, not this.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    patience: Duration,
+}
+
+impl Acceptor {
+    /// An acceptor that speaks `min_tls` and later, and one of `alpn` where the peer asks for any.
+    ///
+    /// # Errors
+    /// When rustls finds the settings at odds with each other.
+    pub fn new(alpn: Vec<Vec<u8>>, min_tls: TlsVersion, patience: Duration) -> Result<Self, rustls::Error> {
+        let provider = provider();
+        let verifier = PeerVerifier { algorithms: provider.signature_verification_algorithms };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(min_tls))?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(OwnCertificate));
+        config.alpn_protocols = alpn;
+        // rustls never asks the verifier about a resumed session, so that a ticket would outlive an expired certificate, a removed root or
+        // a removed rule: there are no tickets, no session store, and so no early data.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.max_early_data_size = 0;
+        Ok(Self { tls: TlsAcceptor::from(Arc::new(config)), patience })
+    }
+
+    /// Makes the handshake of one connection, on `terms` and within the patience.
+    ///
+    /// # Errors
+    /// How it ended otherwise, and the socket if it is still there: the alert, where there is one, has been sent.
+    pub async fn accept<IO>(
+        &self,
+        io: IO,
+        terms: &Arc<Terms>,
+    ) -> Result<(server::TlsStream<IO>, PeerIdentity), (HandshakeError, Option<IO>)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accept = self.tls.accept_with(io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
+        under_terms(accept.into_fallible(), terms, self.patience).await
+    }
+}
+
+/// Originates mutual TLS for one listener. Built once; a rotation changes the terms, not this.
+#[derive(Clone)]
+pub struct Connector {
+    tls: TlsConnector,
+    patience: Duration,
+}
+
+impl Connector {
+    /// A connector that speaks `min_tls` and later and offers `alpn`.
+    ///
+    /// # Errors
+    /// When rustls finds the settings at odds with each other.
+    pub fn new(alpn: Vec<Vec<u8>>, min_tls: TlsVersion, patience: Duration) -> Result<Self, rustls::Error> {
+        let provider = provider();
+        let verifier = PeerVerifier { algorithms: provider.signature_verification_algorithms };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(min_tls))?
+            .dangerous() // rustls' word for a verifier that is not its own: ours knows SPIFFE IDs, not host names
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(OwnCertificate));
+        config.alpn_protocols = alpn;
+        config.resumption = Resumption::disabled(); // as on the accepting side
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), patience })
+    }
+
+    /// Makes the handshake of one connection, on `terms` and within the patience. `server_name` is what is sent as SNI (nothing where it is
+    /// an address); whom we talk to is decided by SPIFFE ID alone.
+    ///
+    /// # Errors
+    /// How it ended otherwise. The socket is closed; the alert, where there is one, has been sent.
+    pub async fn connect<IO>(
+        &self,
+        io: IO,
+        server_name: ServerName<'static>,
+        terms: &Arc<Terms>,
+    ) -> Result<(client::TlsStream<IO>, PeerIdentity), HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connect =
+            self.tls.connect_with(server_name, io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
+        under_terms(connect.into_fallible(), terms, self.patience).await.map_err(|(error, _)| error)
+    }
+}
+
+/// Runs one handshake with its terms beside it, and takes out what came of the examination.
+async fn under_terms<S, IO>(
+    handshake: impl Future<Output = Result<S, (std::io::Error, IO)>>,
+    terms: &Arc<Terms>,
+    patience: Duration,
+) -> Result<(S, PeerIdentity), (HandshakeError, Option<IO>)> {
+    let context = Handshake { terms: terms.clone(), outcome: RefCell::new(None) };
+    // Boxed: a handshake is short and its future large; the connection's future keeps a pointer's room for it.
+    let examined = Box::pin(HANDSHAKE.scope(context, async {
+        let stream = timeout(patience, handshake).await;
+        let outcome = HANDSHAKE.try_with(|handshake| handshake.outcome.take()).ok().flatten();
+        (stream, outcome)
+    }));
+    match examined.await {
+        (Ok(Ok(stream)), Some(Ok(peer))) => Ok((stream, peer)),
+        (Ok(Err((_, io))), Some(Err(refusal))) => Err((HandshakeError::Refused(refusal), Some(io))),
+        (Ok(Err((error, io))), _) => Err((HandshakeError::from(error), Some(io))),
+        (Err(_elapsed), _) => Err((HandshakeError::Timeout, None)),
+        // A handshake without a yes of the examination, such as a resumed one, had we allowed any.
+        (Ok(Ok(_)), _) => Err((HandshakeError::Refused(Box::new(Refusal::no_certificate())), None)),
+    }
+}
+
+/// What was agreed on in a handshake, in the words of the IANA registries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// `1.3` or `1.2`.
+    pub version: &'static str,
+    /// The key exchange group, such as `X25519MLKEM768`.
+    pub group: &'static str,
+    /// The cipher suite, such as `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: &'static str,
+}
+
+impl Agreed {
+    /// Reads it off an established connection.
+    pub fn of(connection: &CommonState) -> Self {
+        Self {
+            version: match connection.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+                Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
+                _ => "",
+            },
+            group: connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str()).unwrap_or(""),
+            cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or(""),
+        }
+    }
+}
+
+/// The one crypto provider, passed explicitly: a process-wide default would panic the day a dependency brings a second one.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+    static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+    match min {
+        TlsVersion::Tls13 => TLS13,
+        TlsVersion::Tls12 => TLS12,
+    }
+}
