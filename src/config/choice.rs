@@ -34,7 +34,7 @@ impl Word for Action {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["allow", "deny"] })
+        json_schema!({ "type": "string", "enum": ["allow", "deny"] })
     }
 }
 
@@ -46,7 +46,7 @@ impl Word for Protocol {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["tcp"] })
+        json_schema!({ "type": "string", "enum": ["tcp"] })
     }
 }
 
@@ -58,7 +58,7 @@ impl Word for TlsVersion {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["1.2", "1.3"] })
+        json_schema!({ "type": "string", "enum": ["1.2", "1.3"] })
     }
 }
 
@@ -70,7 +70,7 @@ impl Word for OnExpiry {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["close", "keep"] })
+        json_schema!({ "type": "string", "enum": ["close", "keep"] })
     }
 }
 
@@ -82,7 +82,7 @@ impl Word for LogFormat {
     }
 
     fn schema() -> Schema {
-        json_schema!({ "enum": ["text", "json"] })
+        json_schema!({ "type": "string", "enum": ["text", "json"] })
     }
 }
 

@@ -66,7 +66,10 @@ impl Word for TimeOrOff {
     fn parse(text: &str) -> Result<Self, Wrong> {
         match text {
             "off" => Ok(Self(None)),
-            _ => Time::parse(text).map(|time| Self(Some(time))),
+            _ => match Time::parse(text) {
+                Ok(time) => Ok(Self(Some(time))),
+                Err(wrong) => Err(wrong.hint("write a whole number and a unit, such as \"10s\" or \"5m\", or \"off\"")),
+            },
         }
     }
 

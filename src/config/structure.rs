@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::fault::{Faults, Spot};
 use super::field::nearest;
@@ -45,40 +45,46 @@ impl Walk<'_> {
 
     /// Whether a table stands where one belongs; other values are asked about when they are read.
     fn fits(&self, value: &mut Spanned<DeValue<'_>>, schema: &Value, path: &str, faults: &mut Faults<'_>) -> bool {
-        let at = Spot::Byte(value.span().start);
         if is_table(schema) {
-            if let DeValue::Table(table) = value.get_mut() {
-                self.table(table, schema, path, faults);
-                return true;
-            }
-            let found = value.get_ref().type_str();
-            faults.add_with_hint(
-                at,
-                format!("`{path}` is a table, not of type {found}"),
-                format!("write `[{path}]` on a line of its own"),
-            );
-            return false;
+            return self.fits_table(value, schema, path, faults);
         }
         let Some(element) = schema.get("items").filter(|element| is_table(element)) else {
             return true;
         };
-        let again = format!("write `[[{path}]]` on a line of its own, once for each");
-        let DeValue::Array(array) = value.get_mut() else {
-            faults.add_with_hint(at, format!("`{path}` is a list of tables"), again);
-            return false;
-        };
-        let mut all = true;
-        for element_value in array.iter_mut() {
-            let at = Spot::Byte(element_value.span().start);
-            match element_value.get_mut() {
-                DeValue::Table(table) => self.table(table, element, path, faults),
-                _ => {
-                    all = false;
-                    faults.add_with_hint(at, format!("`{path}` is a list of tables"), &again);
-                }
+        let hint = format!("write `[[{path}]]` on a line of its own, once for each");
+        if !value.get_ref().is_array() {
+            let at = Spot::Byte(value.span().start);
+            faults.add_with_hint(at, format!("`{path}` is a list of tables"), hint);
+            // Read as the only one, so that what is wrong in it is told as well.
+            let only = std::mem::replace(value, Spanned::new(value.span(), DeValue::Array(DeArray::new())));
+            if let DeValue::Array(array) = value.get_mut() {
+                array.push(only);
             }
         }
-        all
+        if let DeValue::Array(array) = value.get_mut() {
+            let elements = std::mem::replace(array, DeArray::new());
+            let fits =
+                |mut element_value| self.fits_table(&mut element_value, element, path, faults).then_some(element_value);
+            *array = elements.into_iter().filter_map(fits).collect();
+        }
+        true
+    }
+
+    fn fits_table(
+        &self,
+        value: &mut Spanned<DeValue<'_>>,
+        schema: &Value,
+        path: &str,
+        faults: &mut Faults<'_>,
+    ) -> bool {
+        let at = Spot::Byte(value.span().start);
+        if let DeValue::Table(table) = value.get_mut() {
+            self.table(table, schema, path, faults);
+            return true;
+        }
+        let message = format!("`{path}` is a table, not of type {}", value.get_ref().type_str());
+        faults.add_with_hint(at, message, "write `key = value` lines below the line with its name in brackets");
+        false
     }
 
     /// What to write instead of an unknown key: a key of the same table that is spelt alike, or the table that it belongs to.
