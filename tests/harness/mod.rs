@@ -1,6 +1,7 @@
 //! What the whole-application tests share: trust domains minted afresh, the application in process on ports of the system's choice, and peers
 //! that hold any certificate they like.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,6 +50,11 @@ pub(crate) fn generation(authority: &Authority, id: &str) -> Generation {
 pub(crate) fn generation_lasting(authority: &Authority, id: &str, lifetime: Duration) -> Generation {
     let issued = authority.issue(&self::id(id), lifetime).unwrap();
     Generation::new(issued, authority.root_pem(), bundle_map(&[authority]))
+}
+
+/// The leaf of a generation.
+pub(crate) fn leaf_of(generation: &Generation) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(generation.certificates.as_bytes()).unwrap()
 }
 
 /// The credentials in `directory`, followed by events alone as far as a test can tell.
