@@ -1,4 +1,5 @@
 //! svidgate
+pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod mint;
