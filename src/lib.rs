@@ -1,5 +1,6 @@
 //! svidgate
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod metrics;

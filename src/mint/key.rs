@@ -67,6 +67,10 @@ impl KeyEncoding {
     pub(super) fn pem(self, key: &KeyPair, algorithm: KeyAlgorithm) -> Result<Zeroizing<String>, MintError> {
         let pkcs8 = Zeroizing::new(key.serialize_der());
         match (self, algorithm.curve()) {
+            (Self::Pkcs8, _) if algorithm == KeyAlgorithm::Ed25519 => {
+                let first_version = first_version(&pkcs8).ok_or(MintError::Encoding)?;
+                Ok(pem_block("PRIVATE KEY", &first_version))
+            }
             (Self::Pkcs8, _) => Ok(pem_block("PRIVATE KEY", &pkcs8)),
             (Self::Sec1, Some(curve)) => {
                 let sec1 = sec1(&pkcs8, curve).ok_or(MintError::Encoding)?;
@@ -88,6 +92,16 @@ fn private_key(pkcs8: &[u8]) -> Option<&[u8]> {
     let (rest, _algorithm) = Any::from_der(rest).ok()?;
     let (_, key) = Any::from_der(rest).ok()?;
     Some(key.data)
+}
+
+/// The document without its public key, as version 1: OpenSSL 3.0 reads no other.
+fn first_version(pkcs8: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (_, document) = Any::from_der(pkcs8).ok()?;
+    let (fields, _version) = Any::from_der(document.data).ok()?;
+    let (rest, _algorithm) = Any::from_der(fields).ok()?;
+    let (public_key, _key) = Any::from_der(rest).ok()?;
+    let fields = fields.strip_suffix(public_key)?;
+    Some(tlv(0x30, &Zeroizing::new([&[0x02, 0x01, 0x00], fields].concat())))
 }
 
 /// The RFC 5915 form of an EC key. PKCS#8 names the curve outside of it; a file of its own must name it inside.

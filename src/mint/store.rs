@@ -31,7 +31,7 @@ impl Authority {
     /// # Errors
     /// When a file cannot be written, or `directory` is there and not empty: an authority is never replaced.
     pub fn save(&self, directory: &Path) -> Result<(), MintError> {
-        let parent = directory.parent().unwrap_or(Path::new("."));
+        let parent = directory.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(parent).map_err(file(parent, "made"))?;
         let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(file(parent, "written"))?;
         let notice = format!(
