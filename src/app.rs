@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, ListenAddress};
 use crate::credentials::{CredentialStore, CredentialWatcher, Credentials};
@@ -33,7 +34,7 @@ impl App {
         let bound =
             config.listeners.iter().map(|listener| bind(listener, &config, &metrics)).collect::<Result<Vec<_>, _>>()?;
         let credentials = Arc::new(CredentialStore::default());
-        let watcher = CredentialWatcher::start(config.identity.clone(), credentials.clone(), metrics.clone());
+        let watcher = CredentialWatcher::start(config.identity.clone(), credentials.clone(), &CancellationToken::new());
         Ok(Self { config, bound, credentials, watcher, metrics, commands: mpsc::channel(16) })
     }
 
@@ -109,6 +110,7 @@ pub struct Handle {
 #[derive(Debug)]
 enum Command {
     Apply(Box<Config>, oneshot::Sender<Result<Applied, BindError>>),
+    Settle(oneshot::Sender<()>),
     Look,
     Status,
     Stop,
@@ -136,6 +138,16 @@ impl Handle {
     /// Counts a configuration that was too faulty to be put in place at all.
     pub fn config_refused(&self) {
         self.metrics.config_readings.get_or_create(&ReadingTaken { result: "refused" }).inc();
+    }
+
+    /// Waits until there are credentials, and every listener uses them.
+    pub async fn ready(&self) {
+        let mut credentials = self.credentials.subscribe();
+        if credentials.wait_for(Option::is_some).await.is_ok() {
+            let (answer, answered) = oneshot::channel();
+            let _ = self.commands.send(Command::Settle(answer)).await;
+            let _ = answered.await;
+        }
     }
 
     /// Looks at the credentials now.
@@ -192,11 +204,15 @@ impl Serving {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Drained {
         loop {
             tokio::select! {
+                biased; // new credentials go before any command: whoever asks to settle knows them in use
                 Ok(()) = self.credentials.changed() => self.renew(),
                 Some(_) = self.tasks.join_next() => {}
                 command = commands.recv() => match command {
                     Some(Command::Apply(config, answer)) => {
                         let _ = answer.send(self.apply(*config));
+                    }
+                    Some(Command::Settle(answer)) => {
+                        let _ = answer.send(());
                     }
                     Some(Command::Look) => self.watcher.look_now(),
                     Some(Command::Status) => self.status(),
@@ -266,7 +282,18 @@ impl Serving {
             let open = listener.open_connections();
             tracing::info!(listener = &*config.name, address = %listener.address(), connections = open, "status");
         }
-        self.watcher.log_status();
+        let identity = self.watcher.status();
+        tracing::info!(
+            spiffe.local.id = identity.spiffe_id.map(|id| id.to_string()),
+            identity.layout = identity.layout.map(|layout| layout.as_str()),
+            identity.directory = identity.directory.map(|directory| directory.display().to_string()),
+            identity.valid_until = identity.valid_until,
+            identity.accepted = identity.accepted,
+            identity.refused = identity.refused,
+            identity.unchanged = identity.unchanged,
+            error = identity.error,
+            "status"
+        );
     }
 
     /// Stops accepting; waits for the connections for the drain timeout at most, or until the next stop; then ends the rest. Trust that is
@@ -292,7 +319,7 @@ impl Serving {
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
                     // A process on its way out reads no new configuration: there is nobody left to use it.
-                    Some(Command::Apply(..) | Command::Look | Command::Status) => {}
+                    Some(Command::Apply(..) | Command::Settle(_) | Command::Look | Command::Status) => {}
                 },
             }
         }

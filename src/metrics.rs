@@ -134,8 +134,6 @@ pub struct Metrics {
     pub refusals: Family<RefusedAt, Counter>,
     /// Peers that the shadow rules would have treated otherwise.
     pub shadow_decisions: Family<Shadowed, Counter>,
-    /// Readings of the credentials.
-    pub identity_readings: Family<ReadingTaken, Counter>,
     /// Readings of the configuration file.
     pub config_readings: Family<ReadingTaken, Counter>,
 }
@@ -151,7 +149,6 @@ impl Metrics {
         registry.register("refusals", "Peers refused, by stage of the examination", self.refusals.clone());
         let shadow = "Peers that the shadow rules would have treated otherwise";
         registry.register("shadow_decisions", shadow, self.shadow_decisions.clone());
-        registry.register("identity_readings", "Readings of the credentials", self.identity_readings.clone());
         registry.register("config_readings", "Readings of the configuration", self.config_readings.clone());
         registry
     }

@@ -127,3 +127,30 @@ fn a_bundle_map_keeps_trust_domains_apart_and_holds_every_root_of_one() {
     let issued = other.issue(&id("spiffe://prod.example/a"), HOUR).unwrap();
     assert!(verify(&chain(&issued), &bundles, Usage::Client, UnixTime::now()).is_err());
 }
+
+#[test]
+fn an_authority_on_disk_is_never_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("prod.example");
+    let prod = TrustDomain::parse("prod.example").unwrap();
+    let first = Authority::kept_in(&kept, &prod).unwrap();
+    let refused = authority("prod.example").save(&kept).err().unwrap().to_string();
+    assert!(refused.ends_with("prod.example` cannot be written"), "{refused}");
+    assert_eq!(Authority::kept_in(&kept, &prod).unwrap().root_pem(), first.root_pem());
+    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["prod.example"], "nothing half made is left behind");
+    let dev = TrustDomain::parse("dev.example").unwrap();
+    assert!(matches!(Authority::kept_in(&kept, &dev), Err(MintError::Corrupt { .. })));
+}
+
+#[test]
+fn makers_at_one_time_share_one_authority() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("authorities/prod.example");
+    let prod = TrustDomain::parse("prod.example").unwrap();
+    let roots = std::thread::scope(|scope| {
+        let maker = || scope.spawn(|| Authority::kept_in(&kept, &prod).unwrap().root_pem());
+        [maker(), maker(), maker(), maker()].map(|thread| thread.join().unwrap())
+    });
+    assert!(roots.iter().all(|root| *root == roots[0]));
+}

@@ -1,7 +1,7 @@
 //! Every way in which the files on disk are no credentials: each says what, where, and what to do.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Layout;
 use crate::spiffe::{BundleError, Rejection, SpiffeId};
@@ -16,7 +16,7 @@ pub enum CredentialsError {
     #[error("{} holds no credential file of any known layout yet; where the files have other names, give certificates, private_key and trust_bundle one by one", .0.display())]
     Nothing(PathBuf),
     /// Some files of a layout are missing.
-    #[error("{} looks like {layout}, but {} is not there yet", directory.display(), missing.join(" and "))]
+    #[error("{} looks like {layout}, but still lacks {}", directory.display(), missing.join(" and "))]
     Incomplete {
         /// The directory.
         directory: PathBuf,
@@ -102,6 +102,17 @@ impl CredentialsError {
     /// Whether this is how a directory looks that has not been filled yet, rather than one that is wrong.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Self::NotThere(_) | Self::Nothing(_) | Self::Incomplete { .. } | Self::Unsettled(_))
+    }
+
+    /// The directory that holds files, but no set of them that can be read.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Nothing(directory)
+            | Self::Incomplete { directory, .. }
+            | Self::KeyMissing { directory, .. }
+            | Self::Ambiguous { directory, .. } => Some(directory),
+            _ => None,
+        }
     }
 
     /// A short name for metrics and status; one of a closed set.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::Role;
 use crate::spiffe::TrustDomain;
 
 /// How a platform lays its credentials out in a directory.
@@ -64,50 +65,6 @@ impl Serialize for Layout {
     }
 }
 
-/// What a file is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The private key.
-    PrivateKey,
-    /// The chain, leaf first.
-    Certificates,
-    /// Key and chain in one file, in either order.
-    KeyAndCertificates,
-    /// A SPIFFE bundle map.
-    BundleMap,
-    /// PEM roots that name no trust domain.
-    Roots,
-    /// PEM roots of the trust domain that the file name names.
-    RootsOf(TrustDomain),
-    /// A bundle map or PEM roots: its content tells.
-    AnyTrust,
-}
-
-impl Role {
-    /// The role as `identity show` prints it.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::PrivateKey => "private key",
-            Self::Certificates => "certificates",
-            Self::KeyAndCertificates => "private key and certificates",
-            Self::BundleMap => "trust bundle map",
-            Self::Roots | Self::RootsOf(_) => "trust roots",
-            Self::AnyTrust => "trust bundle",
-        }
-    }
-
-    /// Whether the file holds the private key.
-    pub fn holds_key(&self) -> bool {
-        matches!(self, Self::PrivateKey | Self::KeyAndCertificates)
-    }
-}
-
-impl Serialize for Role {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 /// The opaque state file of the Compute Engine agent: shown to the operator, never decided from.
 pub(super) const CONFIG_STATUS: &str = "config_status";
 
@@ -142,10 +99,11 @@ const fn shape(
     Shape { layout, key, chain, trust, beside }
 }
 
-const BUNDLE_MAP: &[Trust] = &[Trust::Map("trust_bundles.json")];
+const MAP: Trust = Trust::Map("trust_bundles.json");
+const BUNDLE_MAP: &[Trust] = &[MAP];
 const PER_DOMAIN: Trust = Trust::PerDomain(".spiffe-trust-bundle.pem");
 /// Google documents no trust file name for Agent Identity: those of its siblings are tried.
-const AGENT_TRUST: &[Trust] = &[BUNDLE_MAP[0], PER_DOMAIN, Trust::Roots("ca_certificates.pem")];
+const AGENT_TRUST: &[Trust] = &[MAP, PER_DOMAIN, Trust::Roots("ca_certificates.pem")];
 /// A user chooses the names in a projected volume: these are the ones of examples and of the conventions around them.
 const POD_TRUST: &[Trust] = &[
     PER_DOMAIN,
@@ -159,36 +117,19 @@ const POD_TRUST: &[Trust] = &[
 
 /// Every layout. Among rows with the same key and chain, the one that needs more files wins, else the first: so a bundle map beside
 /// PEM roots is read instead of them.
+#[rustfmt::skip] // a table
 const SHAPES: &[Shape] = &[
     shape(Layout::Gce, "private_key.pem", "certificates.pem", BUNDLE_MAP, &[]),
     shape(Layout::GceMetadata, "private_key.pem", "certificates.pem", &[Trust::Roots("ca_certificates.pem")], &[]),
     shape(Layout::GkeCsi, "private_key.pem", "certificates.pem", BUNDLE_MAP, &["ca_certificates.pem"]),
-    shape(
-        Layout::GceMetadata,
-        "private_key.pem",
-        "certificates.pem",
-        BUNDLE_MAP,
-        &["ca_certificates.pem", CONFIG_STATUS],
-    ),
+    shape(Layout::GceMetadata, "private_key.pem", "certificates.pem", BUNDLE_MAP, &["ca_certificates.pem", CONFIG_STATUS]),
     shape(Layout::GkeCsi, "credential-bundle.pem", "credential-bundle.pem", BUNDLE_MAP, &[]),
-    shape(
-        Layout::GkeAgentIdentity,
-        "x509.credential-bundle.private-key.pem",
-        "x509.credential-bundle.private-key.pem",
-        AGENT_TRUST,
-        &[],
-    ),
-    shape(
-        Layout::SpiffeFilesystem,
-        "credential-bundle.private-key.pem",
-        "credential-bundle.private-key.pem",
-        &[PER_DOMAIN],
-        &[],
-    ),
+    shape(Layout::GkeAgentIdentity, "x509.credential-bundle.private-key.pem", "x509.credential-bundle.private-key.pem", AGENT_TRUST, &[]),
+    shape(Layout::SpiffeFilesystem, "credential-bundle.private-key.pem", "credential-bundle.private-key.pem", &[PER_DOMAIN], &[]),
+    shape(Layout::KubernetesTls, "tls.key", "tls.crt", &[Trust::Roots("ca.crt")], &[]),
     shape(Layout::PodCertificate, "credential-bundle.pem", "credential-bundle.pem", POD_TRUST, &[]),
     shape(Layout::PodCertificate, "credentialbundle.pem", "credentialbundle.pem", POD_TRUST, &[]),
     shape(Layout::PodCertificate, "key.pem", "certificates.pem", POD_TRUST, &[]),
-    shape(Layout::KubernetesTls, "tls.key", "tls.crt", &[Trust::Roots("ca.crt")], &[]),
     shape(Layout::SpiffeHelper, "svid_key.pem", "svid.pem", &[Trust::Roots("svid_bundle.pem")], &[]),
     shape(Layout::Istio, "key.pem", "cert-chain.pem", &[Trust::Roots("root-cert.pem")], &[]),
 ];

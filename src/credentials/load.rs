@@ -80,8 +80,9 @@ pub(super) fn check(reading: &Reading, identity: &Identity, now: UnixTime) -> Re
     let leaf_der = chain.first().ok_or_else(|| rejected(Rejection::NoCertificate))?;
     let leaf = Leaf::check(leaf_der).map_err(|error| rejected(Rejection::Leaf(error)))?;
     let mut findings = of_leaf(leaf_der);
-    let Trust { bundles, dropped } = trust(reading, identity.trust_domain.as_ref().unwrap_or(leaf.id.trust_domain()))?;
-    let key = certified(key, chain, reading)?;
+    let own = identity.trust_domain.as_ref();
+    let Trust { bundles, dropped } = trust(reading, own.unwrap_or_else(|| leaf.id.trust_domain()))?;
+    let key = certified(&key, chain, reading)?;
     let valid_until = match prove(&key.cert, &bundles, now) {
         Err(Rejection::NoRoots(domain)) if is_revocation(&domain, &dropped, reading) && leaf_holds(&leaf, now) => {
             findings.push(Finding::OwnTrustRevoked(domain));
@@ -204,12 +205,12 @@ impl Trust {
 
 /// The key with its chain, once it is known to be the leaf's.
 fn certified(
-    key: Zeroizing<PrivateKeyDer<'static>>,
+    key: &PrivateKeyDer<'static>,
     chain: Vec<CertificateDer<'static>>,
     reading: &Reading,
 ) -> Result<CertifiedKey, CredentialsError> {
     let file = reading.file(Role::holds_key)?;
-    let key = any_supported_type(&key).map_err(|_| file.malformed(Malformed::UnsupportedKey))?;
+    let key = any_supported_type(key).map_err(|_| file.malformed(Malformed::UnsupportedKey))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => Ok(certified),

@@ -2,10 +2,13 @@
 
 mod error;
 mod finding;
+mod inspect;
 mod layout;
 mod load;
 mod read;
+mod role;
 mod set;
+mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,14 +17,17 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 
 use crate::spiffe::{SpiffeId, TrustBundles, TrustDomain, UnixTime};
 pub use error::{CredentialsError, Malformed, Ownership, Unreadable};
 pub use finding::Finding;
-pub use layout::{Layout, Role};
+pub use inspect::{FileFacts, Inspection, RootFacts, TrustDomainFacts, inspect};
+pub use layout::Layout;
 pub use load::{Loaded, load, load_from};
+pub use role::Role;
 pub use set::well_known_places;
+pub use watch::{Age, CredentialStatus, CredentialWatcher, Surroundings};
 
 /// Where our own credentials come from, and what they must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,12 +129,12 @@ pub enum Unusable {
 /// Hands out the current credentials; one writer replaces them whole.
 #[derive(Debug)]
 pub struct CredentialStore {
-    current: watch::Sender<Option<Arc<Credentials>>>,
+    current: channel::Sender<Option<Arc<Credentials>>>,
 }
 
 impl Default for CredentialStore {
     fn default() -> Self {
-        Self { current: watch::Sender::new(None) }
+        Self { current: channel::Sender::new(None) }
     }
 }
 
@@ -148,7 +154,7 @@ impl CredentialStore {
     }
 
     /// Follows the credentials: `changed` wakes at every new generation, and not for a rewrite of the same.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Credentials>>> {
+    pub fn subscribe(&self) -> channel::Receiver<Option<Arc<Credentials>>> {
         self.current.subscribe()
     }
 

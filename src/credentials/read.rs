@@ -2,7 +2,7 @@
 //! read bounded, and nothing but regular files.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -145,13 +145,6 @@ impl Directory {
     fn metadata(&self, name: &OsStr) -> Option<Metadata> {
         let descriptor = openat(self.handle.as_fd(), name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
         File::from(descriptor).metadata().ok()
-    }
-}
-
-impl FileRead {
-    /// The name without its directory.
-    pub(super) fn name(&self) -> OsString {
-        self.path.file_name().map(OsStr::to_owned).unwrap_or_default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
-use super::layout::{CONFIG_STATUS, Selection, Unrecognised, detect};
+use super::layout::{Selection, Unrecognised, detect};
 use super::read::{Directory, FileRead};
 use super::{CredentialsError, Layout, Role, Source};
 
@@ -151,13 +151,6 @@ impl FileSet {
     /// Whether a directory of the set was replaced since it was opened.
     pub(super) fn is_superseded(&self) -> bool {
         self.directories.iter().any(Directory::is_superseded)
-    }
-
-    /// What the Compute Engine agent says of its own state, if it does.
-    pub(super) fn config_status(&self) -> Option<String> {
-        let directory = self.directories.first().filter(|_| self.layout != Layout::Explicit)?;
-        let file = directory.read(CONFIG_STATUS.as_ref(), Role::AnyTrust).ok()?;
-        Some(String::from_utf8_lossy(&file.bytes).into_owned())
     }
 }
 

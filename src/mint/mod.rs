@@ -4,6 +4,7 @@
 mod authority;
 mod key;
 mod store;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use crate::spiffe::TrustDomain;
 pub use authority::{Authority, Issue, Issued, Validity, authority_params, svid_params};
 pub use key::{KeyAlgorithm, KeyEncoding};
+pub use writer::{Generation, Writer, WriterStyle};
 
 /// The common name of every authority made here: whoever meets one of its certificates reads what it is.
 pub const COMMON_NAME: &str = "svidgate throwaway CA, not for production";

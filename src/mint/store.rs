@@ -26,20 +26,41 @@ const NOTICE: &str = "NOT-FOR-PRODUCTION.txt";
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 impl Authority {
-    /// Keeps the authority in a directory, which is made where it is missing (mode 0700; the keys have mode 0600).
+    /// Keeps the authority in a new directory (mode 0700; the files have mode 0600), whole or not at all.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// When a file cannot be written, or `directory` is there and not empty: an authority is never replaced.
     pub fn save(&self, directory: &Path) -> Result<(), MintError> {
-        fs::create_dir_all(directory).map_err(file(directory, "made"))?;
+        let parent = directory.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(file(parent, "made"))?;
+        let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(file(parent, "written"))?;
         let notice = format!(
             "{COMMON_NAME}\n\nThe keys of the throwaway authority for trust domain `{}`. Whoever has them is anyone in it.\n",
             self.trust_domain()
         );
-        write(&directory.join(NOTICE), notice.as_bytes())?;
-        // The root last: `load` takes its presence as a promise of the rest.
-        write(&directory.join(SUBORDINATE), self.subordinate.pem()?.as_bytes())?;
-        write(&directory.join(ROOT), self.root.pem()?.as_bytes())
+        write(&beside.path().join(NOTICE), notice.as_bytes())?;
+        write(&beside.path().join(SUBORDINATE), self.subordinate.pem()?.as_bytes())?;
+        write(&beside.path().join(ROOT), self.root.pem()?.as_bytes())?;
+        fs::rename(beside.path(), directory).map_err(file(directory, "written"))?;
+        let _ = beside.keep();
+        Ok(())
+    }
+
+    /// The authority that is kept in `directory`, made now where none is. Of two makers at one time one wins, for both.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or speaks for another trust domain.
+    pub fn kept_in(directory: &Path, trust_domain: &TrustDomain) -> Result<Self, MintError> {
+        if Self::load(directory)?.is_none() {
+            let saved = Self::new(trust_domain.clone())?.save(directory);
+            if Self::load(directory)?.is_none() {
+                saved?;
+            }
+        }
+        match Self::load(directory)? {
+            Some(kept) if kept.trust_domain() == trust_domain => Ok(kept),
+            _ => Err(MintError::Corrupt { path: directory.join(ROOT), reason: "it is that of another trust domain" }),
+        }
     }
 
     /// Reads an authority that was kept in `directory`; `None` where none was.
@@ -96,16 +117,11 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MintError> {
     Ok(bytes)
 }
 
-/// Writes beside and renames, so that a reader finds the whole file or none. For the owner only.
+/// For the owner only.
 fn write(path: &Path, content: &[u8]) -> Result<(), MintError> {
-    let beside = path.with_extension(format!("new-{}", std::process::id()));
-    let written = (|| {
-        let mut options = OpenOptions::new();
-        let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        out.write_all(content)?;
-        fs::rename(&beside, path)
-    })();
-    written.map_err(file(path, "written"))
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(path);
+    opened.and_then(|mut out| out.write_all(content)).map_err(file(path, "written"))
 }
 
 fn file(path: &Path, deed: &'static str) -> impl FnOnce(io::Error) -> MintError {

@@ -41,13 +41,10 @@ impl Pattern {
         if path.is_empty() {
             return Err(PatternError::NoPath(trust_domain));
         }
-        let (path, any_tail) = match path.strip_suffix("**") {
-            Some("") => ("", true),
-            Some(head) => (head.strip_suffix('/').ok_or(PatternError::PartialWildcard)?, true),
-            None => (path, false),
-        };
-        let segments = if path.is_empty() { Ok(Vec::new()) } else { path.split('/').map(Segment::parse).collect() };
-        Ok(Self { trust_domain, segments: segments?, any_tail })
+        let mut segments: Vec<&str> = path.split('/').collect();
+        let any_tail = segments.pop_if(|last| *last == "**").is_some();
+        let segments = segments.into_iter().map(Segment::parse).collect::<Result<_, _>>()?;
+        Ok(Self { trust_domain, segments, any_tail })
     }
 
     /// The exact pattern of one ID. An ID without a path gives a pattern that no SVID matches.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::ConnectionError;
-use super::relay::Relay;
+use super::relay::{End, Relay};
 use crate::config::{Limits, OnExpiry};
 use crate::credentials::Unusable;
 use crate::spiffe::{UnixTime, Usage};
@@ -75,7 +75,8 @@ impl Standing<'_> {
             let stands = tokio::select! {
                 biased;
                 end = relay.run() => match end {
-                    Ok(()) => return Ok(()),
+                    Ok(End::Both) => return Ok(()),
+                    Ok(End::Half) => continue, // from here on another timeout counts
                     Err(broken) => break broken.into(),
                 },
                 changed = self.following.0.changed() => {

@@ -30,8 +30,9 @@ impl Relay {
         Self { tls, plain, decrypting: Flow::default(), encrypting: Flow::default(), last_moved: Instant::now() }
     }
 
-    /// Moves bytes until both directions have ended cleanly.
-    pub(super) async fn run(&mut self) -> Result<(), Broken> {
+    /// Moves bytes until a direction ends cleanly: the first, and then, run again, the second.
+    pub(super) async fn run(&mut self) -> Result<End, Broken> {
+        let was_half_closed = self.is_half_closed();
         poll_fn(|cx| {
             let before = self.moved();
             let decrypting = self.decrypting.poll(cx, &mut self.tls, &mut self.plain);
@@ -42,8 +43,10 @@ impl Relay {
             let decrypting = decrypting.map_err(|fault| fault.between(Side::Tls, Side::Plain))?;
             let encrypting = encrypting.map_err(|fault| fault.between(Side::Plain, Side::Tls))?;
             match (decrypting, encrypting) {
-                (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
-                _ => Poll::Pending,
+                (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(End::Both)),
+                (Poll::Pending, Poll::Pending) => Poll::Pending,
+                _ if was_half_closed => Poll::Pending,
+                _ => Poll::Ready(Ok(End::Half)),
             }
         })
         .await
@@ -84,6 +87,15 @@ impl Relay {
         })
         .await;
     }
+}
+
+/// How far a relay has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// One direction has ended; the other goes on.
+    Half,
+    /// Both have.
+    Both,
 }
 
 /// The side of a connection.

@@ -1,0 +1,140 @@
+//! The file system's events, as hints: each one means no more than "look again".
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use notify::event::{ModifyKind, RenameMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use super::plan::Plan;
+
+/// Wakes whoever waits for a reason to look.
+#[derive(Debug, Default)]
+pub(super) struct Hints {
+    pub(super) look: Notify,
+    seen: Mutex<Seen>,
+}
+
+/// What the handler of events needs to know, and what it leaves behind.
+#[derive(Debug, Default)]
+struct Seen {
+    plan: Plan,
+    /// Watched directories that were removed or renamed: their watch is dead.
+    gone: Vec<PathBuf>,
+    /// Events were lost.
+    lost: bool,
+}
+
+impl Hints {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, event: notify::Result<Event>) {
+        let Ok(event) = event else {
+            self.seen().lost = true;
+            return self.look.notify_one();
+        };
+        // Reading raises these: to look because of them would be to look for ever.
+        if matches!(event.kind, EventKind::Access(_)) {
+            return;
+        }
+        let removal =
+            matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)));
+        let lost = event.need_rescan();
+        let seen = &mut *self.seen();
+        if lost || event.paths.iter().any(|path| seen.plan.concerns(path)) {
+            self.look.notify_one();
+        }
+        seen.lost |= lost;
+        if removal {
+            seen.gone.extend(event.paths.into_iter().filter(|path| seen.plan.watches(path)));
+        }
+    }
+}
+
+/// The watches of one follower. Dropping it ends them all.
+#[derive(Debug)]
+pub(super) struct Watches {
+    hints: Arc<Hints>,
+    watcher: Option<RecommendedWatcher>,
+    /// Each watched directory with the device and inode that the watch holds.
+    armed: BTreeMap<PathBuf, (u64, u64)>,
+    /// Without events a file system is polled only.
+    wanted: bool,
+    warned: bool,
+}
+
+impl Watches {
+    pub(super) fn new(hints: Arc<Hints>, wanted: bool) -> Self {
+        Self { hints, watcher: None, armed: BTreeMap::new(), wanted, warned: false }
+    }
+
+    /// Makes the watches those of `plan`; a directory that was replaced by another of the same name is watched anew. Whether all of it
+    /// is watched: what is not, is polled. Blocks for a moment.
+    pub(super) fn arm(&mut self, plan: Plan) -> bool {
+        if !self.wanted {
+            return false;
+        }
+        let result = self.try_arm(plan);
+        match &result {
+            Err(error) if !self.warned => {
+                self.warned = true;
+                tracing::warn!(error = %error, "file system events are not to be had for the credentials; they are polled");
+            }
+            Err(error) => tracing::debug!(error = %error, "file system events are not to be had for the credentials"),
+            Ok(()) => self.warned = false,
+        }
+        result.is_ok()
+    }
+
+    fn try_arm(&mut self, plan: Plan) -> notify::Result<()> {
+        let wanted: Vec<PathBuf> = plan.directories().map(Path::to_owned).collect();
+        // The new plan first: an event that comes while the watches change must find it.
+        let (gone, lost) = {
+            let mut seen = self.hints.seen();
+            seen.plan = plan;
+            (std::mem::take(&mut seen.gone), std::mem::take(&mut seen.lost))
+        };
+        let hints = self.hints.clone();
+        let watcher = match &mut self.watcher {
+            Some(watcher) => watcher,
+            None => self.watcher.insert(notify::recommended_watcher(move |event| hints.take(event))?),
+        };
+        let is_stale = |path: &PathBuf, inode: &(u64, u64)| {
+            lost || !wanted.contains(path)
+                || gone.iter().any(|gone| path.starts_with(gone))
+                || identity(path).as_ref() != Some(inode)
+        };
+        let stale: Vec<PathBuf> =
+            self.armed.iter().filter(|(path, inode)| is_stale(path, inode)).map(|(path, _)| path.clone()).collect();
+        for path in stale {
+            self.armed.remove(&path);
+            // It may be dead already, which is what we want.
+            let _ = watcher.unwatch(&path);
+        }
+        let mut first_error = Ok(());
+        for path in wanted {
+            let Some(inode) = identity(&path).filter(|_| !self.armed.contains_key(&path)) else {
+                continue;
+            };
+            match watcher.watch(&path, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.armed.insert(path, inode);
+                }
+                // Gone since the plan was made: its directory is watched and has said so.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                Err(error) => first_error = first_error.and(Err(error)),
+            }
+        }
+        first_error
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = path.symlink_metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
