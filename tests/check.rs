@@ -1,6 +1,7 @@
 //! `svidgate check` and the commands of one listener, as a user runs them: what they print, and with which exit code they end.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -116,6 +117,23 @@ fn a_bad_configuration_is_told_with_every_place_and_ends_with_2() {
     assert_eq!(report["errors"][1]["line"], 3);
     assert_eq!(report["errors"][1]["column"], 10);
     assert_eq!(report["errors"][1]["hint"], "write `a:PORT`");
+}
+
+#[test]
+fn unusable_credentials_end_with_1_and_what_else_is_wrong_with_them_is_told_too() {
+    let dir = tempfile::tempdir().unwrap();
+    mint(dir.path());
+    let key = dir.path().join("private_key.pem");
+    let other = tempfile::tempdir().unwrap();
+    mint(other.path());
+    std::fs::copy(other.path().join("private_key.pem"), &key).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = write(dir.path(), &listener(dir.path(), "127.0.0.1:8080"));
+    let output = svidgate(&["check", "--config", &file]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.starts_with("error: the key in ") && err.contains("is not the key of the first certificate"), "{err}");
+    assert!(err.contains("\nwarning: the private key in ") && err.contains("read by everybody"), "{err}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use self::report::{Report, Warning};
+use self::report::{Read, Report, Warning};
 use crate::config::{Config, Listener, Origin, Target, is_loopback};
 use crate::credentials::{self, CredentialsError, Loaded};
 use crate::spiffe::UnixTime;
@@ -50,7 +50,12 @@ fn inspect(args: &Check) -> Report {
     let credentials = credentials::load(&config.identity, now);
     let mut warnings = targets(&config, &origins);
     warnings.extend(trust(&config, &origins, &credentials));
-    Report::read(file, config, credentials, warnings, now)
+    let findings = match &credentials {
+        Ok(loaded) => loaded.findings.clone(),
+        // Loading ends at the first thing that is wrong; looking tells the rest.
+        Err(_) => credentials::inspect(&config.identity, &credentials::well_known_places(), now).findings,
+    };
+    Report::read(file, Read { config, credentials, findings, warnings, now })
 }
 
 /// What the names of plaintext and of mutual TLS targets resolve to right now. They are resolved again for each connection, so this is

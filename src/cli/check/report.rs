@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::config::{Config, ConfigError, Direction, Listener, Place};
-use crate::credentials::{CredentialsError, Loaded};
+use crate::credentials::{CredentialsError, Finding, Loaded};
 use crate::policy::{Action, Rule};
 use crate::spiffe::UnixTime;
 
@@ -21,11 +21,14 @@ enum Outcome {
     Read(Box<Read>),
 }
 
-struct Read {
-    config: Config,
-    credentials: Result<Loaded, CredentialsError>,
-    warnings: Vec<Warning>,
-    now: UnixTime,
+/// What there is to say of a configuration that has no fault.
+pub(super) struct Read {
+    pub(super) config: Config,
+    pub(super) credentials: Result<Loaded, CredentialsError>,
+    /// What else is to be known of the credentials, usable or not.
+    pub(super) findings: Vec<Finding>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) now: UnixTime,
 }
 
 /// Something that may go wrong when it runs, and is no fault of the file.
@@ -39,14 +42,8 @@ impl Report {
         Self { file, outcome: Outcome::Faulty(error) }
     }
 
-    pub(super) fn read(
-        file: String,
-        config: Config,
-        credentials: Result<Loaded, CredentialsError>,
-        warnings: Vec<Warning>,
-        now: UnixTime,
-    ) -> Self {
-        Self { file, outcome: Outcome::Read(Box::new(Read { config, credentials, warnings, now })) }
+    pub(super) fn read(file: String, read: Read) -> Self {
+        Self { file, outcome: Outcome::Read(Box::new(read)) }
     }
 
     pub(super) fn exit_code(&self) -> u8 {
@@ -69,8 +66,7 @@ impl Report {
         for warning in &read.warnings {
             writeln!(problems, "warning: {}: {}", warning.place, warning.message)?;
         }
-        let findings = read.credentials.iter().flat_map(|loaded| &loaded.findings);
-        findings.into_iter().try_for_each(|finding| writeln!(problems, "warning: {finding}"))?;
+        read.findings.iter().try_for_each(|finding| writeln!(problems, "warning: {finding}"))?;
         problems.flush()?;
         writeln!(summary, "{}: the configuration is good", self.file)?;
         identity(read, summary)?;
@@ -99,7 +95,7 @@ impl Report {
         };
         json!({
             "file": self.file, "verdict": verdict, "errors": errors, "warnings": warnings.collect::<Vec<_>>(),
-            "identity": identity,
+            "identity": identity, "findings": read.findings,
             "listeners": read.config.listeners.iter().map(listener_json).collect::<Vec<_>>(),
         })
     }
@@ -168,7 +164,6 @@ fn identity_json(loaded: &Loaded) -> Value {
         "layout": loaded.layout,
         "valid_until_unix_seconds": svid.valid_until.as_secs(),
         "trust_domains": domains.collect::<Vec<_>>(),
-        "findings": loaded.findings,
     })
 }
 
