@@ -163,13 +163,13 @@ fn split(text: &str) -> Result<Split<'_>, AddressError> {
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (ip, port) = rest.split_once(']').ok_or(AddressError::Ipv6(text.into()))?;
+            let (ip, port) = rest.split_once(']').ok_or_else(|| AddressError::Ipv6(text.into()))?;
             let ip = ip.parse::<Ipv6Addr>().map_err(|_| AddressError::Ipv6(text.into()))?;
-            let port = port.strip_prefix(':').ok_or(AddressError::NoPort(text.into()))?;
+            let port = port.strip_prefix(':').ok_or_else(|| AddressError::NoPort(text.into()))?;
             (Host::Ip(ip.into()), port)
         }
         None => {
-            let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoPort(text.into()))?;
+            let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.into()))?;
             (bare_host(text, host)?, port)
         }
     };
@@ -178,7 +178,7 @@ fn split(text: &str) -> Result<Split<'_>, AddressError> {
         return Err(AddressError::NoPort(text.into()));
     }
     let number = port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()));
-    Ok(Split::Tcp(host, number.ok_or(AddressError::Port(port.into()))?))
+    Ok(Split::Tcp(host, number.ok_or_else(|| AddressError::Port(port.into()))?))
 }
 
 fn is_prefix(kind: &str, text: &str) -> bool {
@@ -275,6 +275,9 @@ impl AddressError {
             Self::UnixPath(_) => "write `unix:/run/app/app.sock`".into(),
             Self::LongUnixPath(_) => "put the socket in a directory with a shorter path".into(),
             Self::Ipv6(_) => "brackets belong around an IPv6 address, as in `[::1]:8443`".into(),
+            Self::NoPort(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("write `:{text}` to listen, `localhost:{text}` to connect")
+            }
             Self::NoPort(text) => format!("write `{}:PORT`", text.trim_end_matches(':')),
             Self::Port(_) => "a port is a number from 1 to 65535; a listener may have 0 for any free one".into(),
             Self::NameToListenOn(_) => "write `:PORT` for every address, `localhost:PORT`, or an IP address".into(),

@@ -2,7 +2,8 @@
 
 use schemars::{Schema, json_schema};
 
-use super::field::{Raw, Word, Wrong, nearest};
+use super::field::{Word, Wrong, nearest};
+use super::raw::Raw;
 use super::{LogFormat, OnExpiry, Protocol, TlsVersion};
 use crate::policy::Action;
 
@@ -91,7 +92,10 @@ fn choose<T: Word + Copy>(text: &str, values: &[(&'static str, T)]) -> Result<T,
         return Ok(*value);
     }
     let wrong = Raw::Text(text.into()).instead_of(T::EXPECTED);
-    Err(match nearest(text, values.iter().map(|(name, _)| *name)) {
+    // A number is chosen, not misspelt.
+    let near =
+        nearest(text, values.iter().map(|(name, _)| *name)).filter(|_| !text.starts_with(|c: char| c.is_ascii_digit()));
+    Err(match near {
         Some(near) => wrong.hint(format!("did you mean {near:?}?")),
         None => wrong,
     })

@@ -98,16 +98,20 @@ pub(super) enum Spot {
     Flag(&'static str),
 }
 
-/// The faults found so far. Lines are counted at the end and only for what is told, so that many faults cost no more than few.
+/// The faults found so far.
 pub(super) struct Faults<'a> {
     file: Arc<str>,
     text: &'a str,
+    /// Where each line starts, in bytes.
+    lines: Vec<usize>,
     found: Vec<(Spot, String, Option<String>)>,
 }
 
 impl<'a> Faults<'a> {
     pub(super) fn new(file: &str, text: &'a str) -> Self {
-        Self { file: file.into(), text, found: Vec::new() }
+        let line_starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(newline, _)| newline + 1);
+        let lines = std::iter::once(0).chain(line_starts).collect();
+        Self { file: file.into(), text, lines, found: Vec::new() }
     }
 
     pub(super) fn add(&mut self, at: Spot, message: impl Into<String>) {
@@ -128,13 +132,10 @@ impl<'a> Faults<'a> {
             Spot::Byte(offset) => offset,
             Spot::Flag(flag) => return Place::Flag(flag),
         };
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::Position {
-            file: self.file.clone(),
-            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-        }
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Place::Position { file: self.file.clone(), line, column: before.chars().count() + 1 }
     }
 
     /// `value`, if nothing was found.

@@ -50,7 +50,7 @@ pub(super) struct IdentityTable {
     pub(super) trust_domain: Field<TrustDomain>,
     /// The only SPIFFE ID that we accept as our own; any where not given.
     pub(super) expected_id: Field<SpiffeId>,
-    /// How often the files are looked at even when nothing reports a change, 100ms to 30s.
+    /// How often the files are looked at even when nothing reports a change: 100ms to 30s.
     #[schemars(extend("default" = shown(Time(Identity::default().poll_interval))))]
     pub(super) poll_interval: Field<Time>,
 }
@@ -133,37 +133,37 @@ pub(super) struct OutboundTable {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct LimitsTable {
-    /// Open connections of one listener.
+    /// Open connections of one listener: 1 to 1000000.
     #[schemars(extend("default" = Limits::default().max_connections))]
     pub(super) max_connections: Field<Count>,
-    /// Handshakes in flight on one listener.
+    /// Handshakes in flight on one listener: 1 to 1000000.
     #[schemars(extend("default" = Limits::default().max_handshakes))]
     pub(super) max_handshakes: Field<Count>,
-    /// From accepting or connecting to the end of the handshake.
+    /// From accepting or connecting to the end of the handshake: 100ms to 5m.
     #[schemars(extend("default" = shown(Time(Limits::default().handshake_timeout))))]
     pub(super) handshake_timeout: Field<Time>,
-    /// The certificates that a peer presents, together.
+    /// The certificates that a peer presents, together: 2KiB to 64KiB.
     #[schemars(extend("default" = shown(Size(Limits::default().max_peer_certificates))))]
     pub(super) max_peer_certificates: Field<Size>,
-    /// Reaching a target: name, connection, all of its addresses and all targets.
+    /// Reaching a target (its name, all of its addresses, all targets): 100ms to 5m.
     #[schemars(extend("default" = shown(Time(Limits::default().connect_timeout))))]
     pub(super) connect_timeout: Field<Time>,
-    /// Without a byte in either direction, or `"off"`.
+    /// Without a byte in either direction: 1s to 30days, or `"off"`.
     #[schemars(extend("default" = shown(TimeOrOff(Limits::default().idle_timeout.map(Time)))))]
     pub(super) idle_timeout: Field<TimeOrOff>,
-    /// Without a byte, once one side has ended its half, or `"off"`.
+    /// Without a byte, once one side has ended its half: 1s to 1day, or `"off"`.
     #[schemars(extend("default" = shown(TimeOrOff(Limits::default().half_close_timeout.map(Time)))))]
     pub(super) half_close_timeout: Field<TimeOrOff>,
-    /// Between TCP keepalive probes, or `"off"`.
+    /// Between TCP keepalive probes: 1s to 9h, or `"off"`.
     #[schemars(extend("default" = shown(TimeOrOff(Limits::default().keepalive.map(Time)))))]
     pub(super) keepalive: Field<TimeOrOff>,
-    /// From a refusal of an open connection (policy, trust, expiry) to its close.
+    /// From a refusal of an open connection (policy, trust, expiry) to its close: 0s to 1h.
     #[schemars(extend("default" = shown(Time(Limits::default().close_grace))))]
     pub(super) close_grace: Field<Time>,
-    /// How long connections may go on after a stop signal.
+    /// How long connections may go on after a stop signal: 0s to 1day.
     #[schemars(extend("default" = shown(Time(Limits::default().drain_timeout))))]
     pub(super) drain_timeout: Field<Time>,
-    /// Threads that move bytes; one for each core of the machine where not given.
+    /// Threads that move bytes, 1 to 1024; one for each core of the machine where not given.
     pub(super) worker_threads: Field<Count>,
 }
 

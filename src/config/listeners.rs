@@ -7,8 +7,9 @@ use super::address::{is_localhost, is_loopback};
 use super::fault::{Faults, Spot};
 use super::field::{Field, List, Many, Placed};
 use super::file::{InboundTable, OutboundTable, RuleTable};
+use super::read::Spots;
 use super::word::{AlpnName, Name};
-use super::{Direction, ListenAddress, Listener, Origin, Target};
+use super::{Direction, ListenAddress, Listener, Target};
 use crate::policy::{Action, Pattern, Policy, Rule};
 
 const MAX_LISTENERS: usize = 1000;
@@ -24,7 +25,7 @@ pub(super) fn listeners(
     inbound: Vec<Placed<InboundTable>>,
     outbound: Vec<Placed<OutboundTable>>,
     faults: &mut Faults<'_>,
-) -> Vec<(Listener, Origin)> {
+) -> Vec<(Listener, Spots)> {
     let too_many = inbound.iter().map(|table| table.at).chain(outbound.iter().map(|table| table.at));
     if let Some(at) = too_many.clone().nth(MAX_LISTENERS) {
         faults.add(at, format!("there are {} listeners; {MAX_LISTENERS} are read at most", too_many.count()));
@@ -54,7 +55,7 @@ impl Reader<'_, '_> {
         &mut self,
         Placed { at, value: table }: Placed<InboundTable>,
         number: usize,
-    ) -> Option<(Listener, Origin)> {
+    ) -> Option<(Listener, Spots)> {
         let name = self.name(at, table.name, format!("inbound-{number}"));
         let listen = self.listen(at, table.listen);
         let may_leave = table.allow_plaintext_network.value(self.faults).unwrap_or_default();
@@ -66,7 +67,7 @@ impl Reader<'_, '_> {
         let on_expiry = table.on_expiry.value(self.faults).unwrap_or_default();
         let (listen, targets) = (listen?, targets?);
         self.no_loop(&listen, &targets);
-        let origin = Origin::new(self.faults, listen.at, &targets);
+        let spots = Spots { listen: listen.at, targets: targets.iter().map(|target| target.at).collect() };
         let listener = Listener {
             name,
             direction: Direction::Inbound,
@@ -78,14 +79,14 @@ impl Reader<'_, '_> {
             min_tls,
             on_expiry,
         };
-        Some((listener, origin))
+        Some((listener, spots))
     }
 
     fn outbound(
         &mut self,
         Placed { at, value: table }: Placed<OutboundTable>,
         number: usize,
-    ) -> Option<(Listener, Origin)> {
+    ) -> Option<(Listener, Spots)> {
         let name = self.name(at, table.name, format!("outbound-{number}"));
         let may_leave = table.allow_plaintext_network.value(self.faults).unwrap_or_default();
         let listen = self.listen(at, table.listen);
@@ -99,7 +100,7 @@ impl Reader<'_, '_> {
         let on_expiry = table.on_expiry.value(self.faults).unwrap_or_default();
         let (listen, targets) = (listen?, targets?);
         self.no_loop(&listen, &targets);
-        let origin = Origin::new(self.faults, listen.at, &targets);
+        let spots = Spots { listen: listen.at, targets: targets.iter().map(|target| target.at).collect() };
         let listener = Listener {
             name,
             direction: Direction::Outbound { server_name },
@@ -111,7 +112,7 @@ impl Reader<'_, '_> {
             min_tls,
             on_expiry,
         };
-        Some((listener, origin))
+        Some((listener, spots))
     }
 
     /// The name, which no other listener may have.

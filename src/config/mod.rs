@@ -8,6 +8,7 @@ mod file;
 mod flags;
 mod listeners;
 mod quantity;
+mod raw;
 mod read;
 mod schema;
 mod settings;

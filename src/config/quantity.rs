@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use schemars::{Schema, json_schema};
 
-use super::field::{Raw, Word, Wrong};
+use super::field::{Word, Wrong};
+use super::raw::Raw;
 
 /// A length of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]

@@ -9,10 +9,9 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, Deserializer};
 
 use super::fault::{ConfigError, Faults, Place, Spot};
-use super::field::Placed;
 use super::file::File;
 use super::flags::Flags;
-use super::{Config, Target, listeners, schema, settings, structure};
+use super::{Config, listeners, schema, settings, structure};
 
 /// The largest file read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -26,10 +25,10 @@ pub struct Origin {
     pub targets: Vec<Place>,
 }
 
-impl Origin {
-    pub(super) fn new(faults: &Faults<'_>, listen: Spot, targets: &[Placed<Target>]) -> Self {
-        Self { listen: faults.place(listen), targets: targets.iter().map(|target| faults.place(target.at)).collect() }
-    }
+/// An [`Origin`] before anybody counted lines.
+pub(super) struct Spots {
+    pub(super) listen: Spot,
+    pub(super) targets: Vec<Spot>,
 }
 
 impl Config {
@@ -38,7 +37,8 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        Self::read_with_origins(path).map(|(config, _)| config)
+        let name = path.display().to_string();
+        Self::parse(&name, &read_text(path, &name)?)
     }
 
     /// Reads the configuration file at `path`, and where in it each listener stands.
@@ -48,7 +48,14 @@ impl Config {
     pub fn read_with_origins(path: &Path) -> Result<(Self, Vec<Origin>), ConfigError> {
         let name = path.display().to_string();
         let text = read_text(path, &name)?;
-        parse(&name, &text)
+        let mut faults = Faults::new(&name, &text);
+        let (config, spots) = understand(&text, &mut faults);
+        let origins = spots.iter().map(|one| Origin {
+            listen: faults.place(one.listen),
+            targets: one.targets.iter().map(|target| faults.place(*target)).collect(),
+        });
+        let origins = origins.collect();
+        faults.finish((config, origins))
     }
 
     /// Reads a configuration from `text`; faults are told with `name` as the file's.
@@ -56,7 +63,9 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        parse(name, text).map(|(config, _)| config)
+        let mut faults = Faults::new(name, text);
+        let (config, _) = understand(text, &mut faults);
+        faults.finish(config)
     }
 
     /// The configuration of one listener, from flags.
@@ -70,46 +79,42 @@ impl Config {
     }
 }
 
-fn parse(name: &str, text: &str) -> Result<(Config, Vec<Origin>), ConfigError> {
-    let mut faults = Faults::new(name, text);
+/// What `text` means, as far as it has no faults.
+fn understand(text: &str, faults: &mut Faults<'_>) -> (Config, Vec<Spots>) {
     let (mut document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let at = Spot::Byte(error.span().map_or(0, |span| span.start));
-        faults.add(at, error.message().trim_end());
+    let at = |error: &toml::de::Error| Spot::Byte(error.span().map_or(0, |span| span.start));
+    for error in &errors {
+        faults.add(at(error), error.message().trim_end());
     }
-    if !faults.is_empty() {
+    if !errors.is_empty() {
         // What the rest would mean is guesswork now.
-        return faults.finish((Config::default(), Vec::new()));
+        return Default::default();
     }
-    structure::check(document.get_mut(), &schema(), &mut faults);
+    structure::check(document.get_mut(), &schema(), faults);
     match File::deserialize(Deserializer::from(document)) {
-        Ok(file) => {
-            let read = convert(file, Spot::Byte(0), &mut faults);
-            faults.finish(read)
-        }
+        Ok(file) => convert(file, Spot::Byte(0), faults),
         Err(error) => {
-            let at = Spot::Byte(error.span().map_or(0, |span| span.start));
-            faults.add(at, error.message());
-            faults.finish((Config::default(), Vec::new()))
+            faults.add(at(&error), error.message());
+            Default::default()
         }
     }
 }
 
 /// From the shape of the file to what it means. `whole` is the place of what the file lacks altogether.
-fn convert(file: File, whole: Spot, faults: &mut Faults<'_>) -> (Config, Vec<Origin>) {
+fn convert(file: File, whole: Spot, faults: &mut Faults<'_>) -> (Config, Vec<Spots>) {
     if file.inbound.is_empty() && file.outbound.is_empty() && faults.is_empty() {
         let hint = "add an `[[inbound]]` or an `[[outbound]]`";
         faults.add_with_hint(whole, "there is no listener", hint);
     }
     let identity = settings::identity(file.identity, faults);
-    let (listeners, origins) = listeners::listeners(file.inbound, file.outbound, faults).into_iter().unzip();
+    let (listeners, spots) = listeners::listeners(file.inbound, file.outbound, faults).into_iter().unzip();
     let config = Config {
         identity,
         listeners,
         limits: settings::limits(file.limits, faults),
         log: settings::log(file.log, faults),
     };
-    (config, origins)
+    (config, spots)
 }
 
 fn read_text(path: &Path, name: &str) -> Result<String, ConfigError> {
