@@ -10,3 +10,4 @@ pub mod proxy;
 pub mod shutdown;
 pub mod spiffe;
 pub mod tls;
+mod watch;

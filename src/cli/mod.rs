@@ -8,7 +8,6 @@ mod log;
 mod quick;
 mod run;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -44,7 +43,7 @@ enum Command {
     Demo(demo::Demo),
     /// Look at credentials, or make some for trying things out
     #[command(subcommand)]
-    Identity(IdentityCommand),
+    Identity(identity::Command),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Print the completions for a shell
@@ -54,14 +53,6 @@ enum Command {
     },
     /// Print the manual page
     Man,
-}
-
-#[derive(Debug, Subcommand)]
-enum IdentityCommand {
-    /// Show what is on disk: whose it is, how long it lives, whom it trusts, and what is wrong with it
-    Show(identity::Show),
-    /// Make throwaway credentials in the layouts that platforms write: not for production
-    Mint(identity::Mint),
 }
 
 /// Parses the command line, does what it says, and says how it went.
@@ -83,9 +74,8 @@ impl Command {
             Self::Inbound(args) => run::quick(args.config(), log),
             Self::Outbound(args) => run::quick(args.config(), log),
             Self::Check(args) => check::check(args),
-            Self::Demo(args) => demo::demo(args, log),
-            Self::Identity(IdentityCommand::Show(args)) => identity::show(args),
-            Self::Identity(IdentityCommand::Mint(args)) => identity::mint(args),
+            Self::Demo(args) => demo::demo(args),
+            Self::Identity(command) => command.run(),
             Self::Schema => {
                 println!("{:#}", config::schema());
                 Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use super::log::LogArgs;
 use crate::app::{App, Applied, Drained, Handle};
 use crate::config::{Config, ConfigError};
 use crate::shutdown::{Signal, Signals};
-use crate::watch::Watch;
+use crate::watch::FileWatch;
 
 /// Runs every listener of a configuration file.
 #[derive(Debug, Args)]
@@ -23,7 +23,9 @@ pub(super) struct Run {
 
 /// Runs a configuration file.
 pub(super) fn run(args: &Run, log: &LogArgs) -> anyhow::Result<ExitCode> {
-    serve(Config::read(&args.config), Some(&args.config), log)
+    // The watch first: what changes after this reading is a change.
+    let watch = FileWatch::new(&args.config);
+    serve(Config::read(&args.config), Some((&args.config, watch)), log)
 }
 
 /// Runs one listener from flags.
@@ -31,11 +33,15 @@ pub(super) fn quick(config: Result<Config, ConfigError>, log: &LogArgs) -> anyho
     serve(config, None, log)
 }
 
-fn serve(config: Result<Config, ConfigError>, file: Option<&Path>, log: &LogArgs) -> anyhow::Result<ExitCode> {
+fn serve(
+    config: Result<Config, ConfigError>,
+    file: Option<(&Path, FileWatch)>,
+    log: &LogArgs,
+) -> anyhow::Result<ExitCode> {
     let config = match config {
         Ok(config) => config,
         Err(faults) => {
-            eprint!("{faults}");
+            eprintln!("{faults}");
             return Ok(ExitCode::from(2));
         }
     };
@@ -73,13 +79,12 @@ fn raise_descriptor_limit() {
     }
 }
 
-async fn until_drained(config: Config, file: Option<&Path>) -> anyhow::Result<Drained> {
+async fn until_drained(config: Config, mut file: Option<(&Path, FileWatch)>) -> anyhow::Result<Drained> {
     // Taken over first: from here on no signal has its default effect.
     let mut signals = Signals::new().context("cannot take over the signals")?;
     let app = App::bind(config)?;
     let handle = app.handle();
     let mut serving = tokio::spawn(app.serve());
-    let mut watch = file.map(|file| Watch::new(vec![file.to_owned()]));
     loop {
         tokio::select! {
             drained = &mut serving => return drained.context("a defect ended the server"),
@@ -89,25 +94,29 @@ async fn until_drained(config: Config, file: Option<&Path>) -> anyhow::Result<Dr
                 Signal::Status => handle.status().await,
                 Signal::Reload => {
                     handle.look().await;
-                    reload(file, &handle).await;
+                    if let Some((file, _)) = &file {
+                        reload(file, &handle).await;
+                    }
                 }
             },
-            () = changed(&mut watch) => reload(file, &handle).await,
+            file = changed(&mut file) => reload(file, &handle).await,
         }
     }
 }
 
-/// Waits for a change of the configuration file; for ever without one.
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
+/// Waits for a change of the configuration file, and names it; for ever without one.
+async fn changed<'a>(file: &mut Option<(&'a Path, FileWatch)>) -> &'a Path {
+    match file {
+        Some((file, watch)) => {
+            watch.changed().await;
+            file
+        }
         None => std::future::pending().await,
     }
 }
 
 /// Reads the configuration file again and puts it in place, whole or not at all.
-async fn reload(file: Option<&Path>, handle: &Handle) {
-    let Some(file) = file else { return };
+async fn reload(file: &Path, handle: &Handle) {
     match Config::read(file) {
         Ok(config) => match handle.apply(config).await {
             Ok(Applied::Unchanged) => tracing::debug!("the configuration has not changed"),

@@ -16,7 +16,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::shutdown::{Signal, Signals};
 use story::Story;
 use traffic::Traffic;
-use uninvited::{Answer, Uninvited};
 use world::World;
 
 /// How often both sides' credentials rotate.
@@ -44,7 +43,6 @@ async fn perform(args: &Demo, mut story: Story) -> anyhow::Result<ExitCode> {
     let mut world = World::create().await?;
     story.introduce(&world);
     let traffic = Traffic::start(world.entrance());
-    let uninvited = Uninvited::gather(&world)?;
     let end = args.time.map(|time| Instant::now() + time);
     let mut second = interval(ROTATION);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -62,7 +60,7 @@ async fn perform(args: &Demo, mut story: Story) -> anyhow::Result<ExitCode> {
             break;
         }
         tokio::select! {
-            result = perform_act(act, &mut world, &traffic, &uninvited, &mut story) => result?,
+            result = perform_act(act, &mut world, &traffic, &mut story) => result?,
             // The act is cut short, the story is not.
             () = ended(end) => break,
         }
@@ -80,20 +78,14 @@ async fn ended(end: Option<Instant>) {
 }
 
 /// One second of the play: both sides rotate, then something else happens in turn.
-async fn perform_act(
-    act: u64,
-    world: &mut World,
-    traffic: &Traffic,
-    uninvited: &Uninvited,
-    story: &mut Story,
-) -> anyhow::Result<()> {
+async fn perform_act(act: u64, world: &mut World, traffic: &Traffic, story: &mut Story) -> anyhow::Result<()> {
     match act % 10 {
         1 | 6 => {
-            let answer = uninvited.intruder(world.door()).await;
+            let answer = uninvited::intruder(world)?.knock(world.door()).await;
             story.forbidden("the intruder (right trust domain, not on the policy)", &answer);
         }
         2 | 7 => {
-            let answer = uninvited.stranger(world.door()).await;
+            let answer = uninvited::stranger(world)?.knock(world.door()).await;
             story.forbidden("the stranger (another trust domain)", &answer);
         }
         3 => {

@@ -81,7 +81,8 @@ impl Traffic {
     pub(super) async fn all_reconnected(&self) {
         // The next connection may already be half made with what was valid before: the one after it is not.
         let before = self.shared.connected.each_ref().map(|count| count.load(Ordering::Relaxed));
-        let all_later = || self.shared.connected.iter().zip(before).all(|(now, then)| now.load(Ordering::Relaxed) > then + 1);
+        let all_later =
+            || self.shared.connected.iter().zip(before).all(|(now, then)| now.load(Ordering::Relaxed) > then + 1);
         while !all_later() {
             sleep(PAUSE).await;
         }

@@ -29,49 +29,34 @@ pub(super) enum Answer {
     LetIn,
 }
 
-/// The two that knock again and again.
-pub(super) struct Uninvited {
-    intruder: Knocker,
-    stranger: Knocker,
-}
-
 /// One certificate, and the will to get in with it.
 pub(super) struct Knocker {
     connector: Connector,
     terms: Arc<Terms>,
 }
 
-impl Uninvited {
-    pub(super) fn gather(world: &World) -> anyhow::Result<Self> {
-        let Some(authority) = world.issuer() else { anyhow::bail!("no authority is left") };
-        let elsewhere = Authority::new(TrustDomain::parse("elsewhere.example")?)?;
-        // The stranger knows the demo's roots, and so gets as far as its own certificate.
-        let known = bundle_map(&[authority, &elsewhere]);
-        Ok(Self {
-            intruder: Knocker::new(world, "intruder", authority, "spiffe://demo.example/ns/shop/sa/batch", known.clone())?,
-            stranger: Knocker::new(world, "stranger", &elsewhere, "spiffe://elsewhere.example/ns/shop/sa/web", known)?,
-        })
-    }
+/// Right trust domain, not on the policy.
+pub(super) fn intruder(world: &World) -> anyhow::Result<Knocker> {
+    let Some(authority) = world.issuer() else { anyhow::bail!("no authority is left") };
+    Knocker::new(world, "intruder", authority, "spiffe://demo.example/ns/shop/sa/batch")
+}
 
-    /// Right trust domain, not on the policy.
-    pub(super) async fn intruder(&self, door: SocketAddr) -> Answer {
-        self.intruder.knock(door).await
-    }
-
-    /// Another trust domain.
-    pub(super) async fn stranger(&self, door: SocketAddr) -> Answer {
-        self.stranger.knock(door).await
-    }
+/// Another trust domain.
+pub(super) fn stranger(world: &World) -> anyhow::Result<Knocker> {
+    let elsewhere = Authority::new(TrustDomain::parse("elsewhere.example")?)?;
+    Knocker::new(world, "stranger", &elsewhere, "spiffe://elsewhere.example/ns/shop/sa/web")
 }
 
 /// The allowed caller's ID, from the root that is about to go.
 pub(super) fn leftover(world: &World) -> anyhow::Result<Knocker> {
     let Some(old) = world.oldest() else { anyhow::bail!("no authority is left") };
-    Knocker::new(world, "leftover", old, CALLER, world.bundle())
+    Knocker::new(world, "leftover", old, CALLER)
 }
 
 impl Knocker {
-    fn new(world: &World, name: &str, authority: &Authority, id: &str, bundle: String) -> anyhow::Result<Self> {
+    /// Whoever knocks trusts the service, so that it gets as far as showing its own certificate.
+    fn new(world: &World, name: &str, authority: &Authority, id: &str) -> anyhow::Result<Self> {
+        let bundle = bundle_map(&world.authorities().chain([authority]).collect::<Vec<_>>());
         let directory = world.directory().join(name);
         let writer = Writer::new(&directory, WriterStyle::Gce);
         writer.write(&generation(authority, &SpiffeId::parse(id)?, bundle)?)?;

@@ -107,9 +107,13 @@ impl World {
         self.authorities.first()
     }
 
-    /// The bundle map of now.
-    pub(super) fn bundle(&self) -> String {
-        bundle_map(&self.authorities.iter().collect::<Vec<_>>())
+    /// Whose roots are trusted now.
+    pub(super) fn authorities(&self) -> impl Iterator<Item = &Authority> {
+        self.authorities.iter()
+    }
+
+    fn bundle(&self) -> String {
+        bundle_map(&self.authorities().collect::<Vec<_>>())
     }
 
     pub(super) fn add_root(&mut self) -> anyhow::Result<()> {

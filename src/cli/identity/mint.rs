@@ -29,7 +29,7 @@ const MAX_AUTHORITIES: usize = 256;
 /// The authority of the trust domain is kept in `throwaway-authorities/` beside DIR, so that workloads minted side by side trust each
 /// other. Its key lies in a file: whoever can read it is anyone in that trust domain.
 #[derive(Debug, clap::Args)]
-pub struct Mint {
+pub(crate) struct Mint {
     /// Where the credentials go; in the Compute Engine layouts DIR becomes a symbolic link, as it is there
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
@@ -49,7 +49,7 @@ pub struct Mint {
 
 /// The layouts that can be minted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum MintLayout {
+pub(crate) enum MintLayout {
     /// Compute Engine, the current agent: a bundle map of every trust domain minted side by side
     #[default]
     Gce,
@@ -93,7 +93,7 @@ fn workload(text: &str) -> Result<SpiffeId, String> {
 ///
 /// # Errors
 /// When the credentials cannot be made or written, or what was written cannot be used.
-pub fn mint(args: &Mint) -> anyhow::Result<ExitCode> {
+pub(crate) fn mint(args: &Mint) -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(args)?;
     let mut out = io::stdout().lock();
     workshop.first(&mut out)?;

@@ -5,12 +5,12 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-pub use mint::{Mint, MintLayout, mint};
-pub use show::{Show, show};
+pub(super) use mint::{Mint, mint};
+pub(super) use show::{Show, show};
 
 /// Workload credentials on disk.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Tells what credentials are on disk, and whether they can be used
     Show(Show),
     /// Makes throwaway credentials for trying things out, NOT for production
@@ -22,7 +22,7 @@ impl Command {
     ///
     /// # Errors
     /// As the verb's function.
-    pub fn run(&self) -> anyhow::Result<std::process::ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<std::process::ExitCode> {
         match self {
             Self::Show(args) => show(args),
             Self::Mint(args) => mint(args),

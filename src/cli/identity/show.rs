@@ -14,7 +14,7 @@ use crate::spiffe::{CertificateFacts, UnixTime};
 ///
 /// Exits with 0 when they can be used, with 1 when they cannot.
 #[derive(Debug, clap::Args)]
-pub struct Show {
+pub(crate) struct Show {
     /// The directory with the credential files; the well-known places are tried when it is left out
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub struct Show {
 ///
 /// # Errors
 /// When the answer cannot be printed.
-pub fn show(args: &Show) -> anyhow::Result<ExitCode> {
+pub(crate) fn show(args: &Show) -> anyhow::Result<ExitCode> {
     let source = args.directory.clone().map_or(Source::WellKnown, Source::Directory);
     let places = well_known_places();
     let inspection = inspect(&Identity { source, ..Identity::default() }, &places, UnixTime::now());

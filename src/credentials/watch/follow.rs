@@ -13,10 +13,9 @@ use super::super::load::check;
 use super::super::set::{FileSet, Reading};
 use super::super::{CredentialStore, CredentialsError, Identity, Loaded, Source};
 use super::Surroundings;
-use super::events::{Hints, Watches};
-use super::plan::Plan;
 use super::status::CredentialStatus;
 use crate::spiffe::UnixTime;
+use crate::watch::{Hints, Plan, Watches};
 
 /// Between the two readings that must agree: a writer in place needs less for one file, and a handshake may wait that long.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -72,7 +71,7 @@ impl Follower {
     ) -> Self {
         let identity = identities.borrow().clone();
         Self {
-            watches: Arc::new(Mutex::new(Watches::new(hints.clone(), surroundings.events))),
+            watches: Arc::new(Mutex::new(Watches::new("credentials", hints.clone(), surroundings.events))),
             identity,
             surroundings,
             identities,
@@ -93,7 +92,7 @@ impl Follower {
             sleep(REST).await;
             let pause = self.pause();
             tokio::select! {
-                () = self.hints.look.notified() => {}
+                () = self.hints.noticed() => {}
                 () = sleep(pause) => {}
                 changed = self.identities.changed() => if changed.is_err() { return },
             }
@@ -125,7 +124,7 @@ impl Follower {
             match self.settled().await {
                 Err(error) if Instant::now() < until && !self.is_known(&error) => {
                     sleep(REST).await;
-                    let _ = timeout(RETRY, self.hints.look.notified()).await;
+                    let _ = timeout(RETRY, self.hints.noticed()).await;
                 }
                 looked => break looked,
             }
@@ -183,10 +182,7 @@ impl Follower {
         let (watches, places) = (self.watches.clone(), self.surroundings.well_known_places.clone());
         let armed = {
             let (source, places) = (source.clone(), places.clone());
-            spawn_blocking(move || {
-                let plan = Plan::of(&source, &places);
-                watches.lock().unwrap_or_else(PoisonError::into_inner).arm(plan)
-            })
+            spawn_blocking(move || watches.lock().unwrap_or_else(PoisonError::into_inner).arm(plan(&source, &places)))
         };
         // A panic in there (a thread that cannot be started) leaves us with polling.
         let events = armed.await.unwrap_or(false);
@@ -199,6 +195,21 @@ impl Follower {
         });
         reading.await.unwrap_or(Err(CredentialsError::Unsettled(given)))
     }
+}
+
+/// What to watch for `source`.
+fn plan(source: &Source, places: &[PathBuf]) -> Plan {
+    let mut plan = Plan::default();
+    match source {
+        Source::WellKnown => places.iter().for_each(|place| plan.follow_directory(place)),
+        Source::Directory(path) => plan.follow_directory(path),
+        Source::Files { certificates, private_key, trust_bundle } => {
+            for path in [certificates, private_key, trust_bundle] {
+                plan.follow(path);
+            }
+        }
+    }
+    plan
 }
 
 fn place(source: &Source) -> PathBuf {

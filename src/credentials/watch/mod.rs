@@ -1,10 +1,8 @@
 //! Follows the credentials on disk: any event, and the clock, means "look again"; a look settles, loads, and replaces the current
 //! credentials whole, or leaves them as they are and says why.
 
-mod events;
 mod follow;
 mod outcome;
-mod plan;
 mod status;
 
 use std::path::PathBuf;
@@ -14,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{CredentialStore, Identity, well_known_places};
-use events::Hints;
+use crate::watch::Hints;
 use follow::Follower;
 pub use status::{Age, CredentialStatus};
 
@@ -73,7 +71,7 @@ impl CredentialWatcher {
 
     /// Looks at the files as soon as possible, whatever the file system says.
     pub fn look_now(&self) {
-        self.hints.look.notify_one();
+        self.hints.give();
     }
 
     /// Follows another identity from now on. The credentials in use stay until those of the new one are good.

@@ -5,8 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use super::super::Source;
-
 /// The most symbolic links followed on one path, as the kernel has it.
 const MAX_LINKS: usize = 40;
 
@@ -15,7 +13,7 @@ const MAX_LINKED_FILES: usize = 64;
 
 /// The directories to watch, none of them by a symbolic link, each with the names in it that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan(BTreeMap<PathBuf, Names>);
+pub(crate) struct Plan(BTreeMap<PathBuf, Names>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Names {
@@ -24,34 +22,25 @@ enum Names {
 }
 
 impl Plan {
-    /// What to watch for `source`. A watch on a path follows its links once and then sees nothing of their replacement, so for every
-    /// link on the way its own directory is watched for its name; of what does not exist, the last directory that does.
-    pub(super) fn of(source: &Source, places: &[PathBuf]) -> Self {
+    /// What to watch for one file.
+    pub(crate) fn of_file(path: &Path) -> Self {
         let mut plan = Self::default();
-        match source {
-            Source::WellKnown => places.iter().for_each(|place| plan.follow_directory(place)),
-            Source::Directory(path) => plan.follow_directory(path),
-            Source::Files { certificates, private_key, trust_bundle } => {
-                for path in [certificates, private_key, trust_bundle] {
-                    plan.follow(path);
-                }
-            }
-        }
+        plan.follow(path);
         plan
     }
 
     /// The directories.
-    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)
     }
 
     /// Whether `path` is a watched directory itself.
-    pub(super) fn watches(&self, path: &Path) -> bool {
+    pub(crate) fn watches(&self, path: &Path) -> bool {
         self.0.contains_key(path)
     }
 
     /// Whether an event on `path` may mean a change of the credentials.
-    pub(super) fn concerns(&self, path: &Path) -> bool {
+    pub(crate) fn concerns(&self, path: &Path) -> bool {
         self.watches(path)
             || match (path.parent().and_then(|parent| self.0.get(parent)), path.file_name()) {
                 (Some(Names::All), _) => true,
@@ -60,7 +49,8 @@ impl Plan {
             }
     }
 
-    fn follow_directory(&mut self, path: &Path) {
+    /// Watches for every change in the directory that `path` leads to, and of where it leads to.
+    pub(crate) fn follow_directory(&mut self, path: &Path) {
         let Some(directory) = self.follow(path) else { return };
         self.0.insert(directory.clone(), Names::All);
         let Ok(entries) = directory.read_dir() else { return };
@@ -72,8 +62,10 @@ impl Plan {
         }
     }
 
-    /// Watches each link on the way and the name at the end. Yields the path without links where all of it exists.
-    fn follow(&mut self, path: &Path) -> Option<PathBuf> {
+    /// Watches each link on the way and the name at the end. A watch on a path follows its links once and then sees nothing of their
+    /// replacement, so for every link its own directory is watched for its name; of what does not exist, the last directory that does.
+    /// Yields the path without links where all of it exists.
+    pub(crate) fn follow(&mut self, path: &Path) -> Option<PathBuf> {
         let path = std::path::absolute(path).ok()?;
         let mut ahead: VecDeque<OsString> = parts(&path).collect();
         let mut here = PathBuf::from("/");

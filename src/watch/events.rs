@@ -1,4 +1,4 @@
-//! The file system's events, as hints: each one means no more than "look again".
+//! The file system's events, and the watches that raise them.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,8 +13,8 @@ use super::plan::Plan;
 
 /// Wakes whoever waits for a reason to look.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
-    pub(super) look: Notify,
+pub(crate) struct Hints {
+    look: Notify,
     seen: Mutex<Seen>,
 }
 
@@ -29,6 +29,16 @@ struct Seen {
 }
 
 impl Hints {
+    /// Leaves a hint.
+    pub(crate) fn give(&self) {
+        self.look.notify_one();
+    }
+
+    /// Waits for a hint; comes back at once where one was given since the last time.
+    pub(crate) async fn noticed(&self) {
+        self.look.notified().await;
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -36,7 +46,7 @@ impl Hints {
     fn take(&self, event: notify::Result<Event>) {
         let Ok(event) = event else {
             self.seen().lost = true;
-            return self.look.notify_one();
+            return self.give();
         };
         // Reading raises these: to look because of them would be to look for ever.
         if matches!(event.kind, EventKind::Access(_)) {
@@ -58,7 +68,9 @@ impl Hints {
 
 /// The watches of one follower. Dropping it ends them all.
 #[derive(Debug)]
-pub(super) struct Watches {
+pub(crate) struct Watches {
+    /// What the watches are for, in a warning.
+    purpose: &'static str,
     hints: Arc<Hints>,
     watcher: Option<RecommendedWatcher>,
     /// Each watched directory with the device and inode that the watch holds.
@@ -71,13 +83,13 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn new(hints: Arc<Hints>, wanted: bool) -> Self {
-        Self { hints, watcher: None, armed: BTreeMap::new(), wanted, warned: false, broken: false }
+    pub(crate) fn new(purpose: &'static str, hints: Arc<Hints>, wanted: bool) -> Self {
+        Self { purpose, hints, watcher: None, armed: BTreeMap::new(), wanted, warned: false, broken: false }
     }
 
     /// Makes the watches those of `plan`; a directory that was replaced by another of the same name is watched anew. Whether all of it
     /// is watched: what is not, is polled. Blocks for a moment.
-    pub(super) fn arm(&mut self, plan: Plan) -> bool {
+    pub(crate) fn arm(&mut self, plan: Plan) -> bool {
         if !self.wanted || self.broken {
             return false;
         }
@@ -87,9 +99,9 @@ impl Watches {
         match &result {
             Err(error) if !self.warned => {
                 self.warned = true;
-                tracing::warn!(error = %error, "file system events are not to be had for the credentials; they are polled");
+                tracing::warn!(of = self.purpose, %error, "file system events are not to be had; the files are polled");
             }
-            Err(error) => tracing::debug!(error = %error, "file system events are not to be had for the credentials"),
+            Err(error) => tracing::debug!(of = self.purpose, %error, "file system events are not to be had"),
             Ok(()) => self.warned = false,
         }
         result.is_ok()
