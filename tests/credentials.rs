@@ -1,4 +1,13 @@
 //! Credentials on disk: every layout recognised and loaded, every bad input refused with its own clear message.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "clippy knows tests by their attribute; the functions around them are tests too"
+)]
 
 mod harness;
 
@@ -663,4 +672,44 @@ fn an_inspection_shows_what_it_can_of_a_bad_set() {
     assert_eq!(inspection.error_reason, Some("key_missing"));
     assert_eq!(inspection.config_status.as_deref(), Some("broken"));
     assert_eq!(inspection.directory, Some(files.path().canonicalize().unwrap()));
+}
+
+#[test]
+fn a_key_that_only_its_owner_may_read_is_refused_with_both_users() {
+    let good = generation(&authority("prod.example"), ID);
+    let files = gce(&good);
+    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["certificates.pem", "trust_bundles.json"] {
+        fs::set_permissions(files.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    if !nix::unistd::geteuid().is_root() {
+        fs::set_permissions(files.path().join("private_key.pem"), fs::Permissions::from_mode(0o000)).unwrap();
+        return key_is_refused_in(files.path(), "0000");
+    }
+    // Root reads everything: another user must look, with a copy of this binary that it can reach.
+    let binary = files.path().join("test-binary");
+    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    let mut command = std::process::Command::new(&binary);
+    std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    command.env("CREDENTIALS_OF_ANOTHER", files.path()).current_dir("/");
+    let output = command.args(["--exact", "a_key_of_another_user", "--ignored", "--nocapture"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "needs another user; run by the test above"]
+fn a_key_of_another_user() {
+    let directory = std::env::var_os("CREDENTIALS_OF_ANOTHER").unwrap();
+    key_is_refused_in(Path::new(&directory), "0600");
+}
+
+fn key_is_refused_in(directory: &Path, mode: &str) {
+    let (error, text) = refused(directory);
+    assert_eq!(error.reason(), "unreadable");
+    let us = nix::unistd::geteuid();
+    let expected =
+        format!("DIR/private_key.pem cannot be read by us (user {us}): permission denied; it belongs to user ");
+    assert!(text.starts_with(&expected) && text.contains(&format!("has mode {mode}: run as that user")), "{text}");
+    assert!(!error.is_waiting());
 }

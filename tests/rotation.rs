@@ -1,4 +1,13 @@
 //! Following credentials on disk: every writer's sequence, call by call, and what must never happen meanwhile.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "clippy knows tests by their attribute; the functions around them are tests too"
+)]
 
 mod harness;
 
@@ -8,9 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{HOUR, authority, generation, generation_lasting, identity, until};
+use harness::{HOUR, authority, generation, generation_lasting, identity, leaf_of, until};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use svidgate::credentials::{
     Age, CredentialStatus, CredentialStore, CredentialWatcher, Identity, Layout, Source, Surroundings, Unusable,
 };
@@ -91,10 +99,6 @@ fn place(root: &tempfile::TempDir) -> PathBuf {
     root.path().join("secrets/workload-spiffe-credentials")
 }
 
-fn leaf_of(generation: &Generation) -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(generation.certificates.as_bytes()).unwrap()
-}
-
 fn without_events() -> Surroundings {
     Surroundings { events: false, ..Surroundings::default() }
 }
@@ -117,6 +121,40 @@ async fn every_writers_rotation_is_followed() {
         assert!(status.events, "{style:?}");
         assert_eq!(status.error, None, "{style:?}");
         assert_eq!(status.spiffe_id.unwrap().to_string(), ID);
+    }
+}
+
+#[test]
+fn every_writer_leaves_one_generation_as_its_platform_does() {
+    let authority = authority("prod.example");
+    let names = |directory: &Path| {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    for style in STYLES {
+        let root = tempfile::tempdir().unwrap();
+        let writer = Writer::new(place(&root), style);
+        for _ in 0..3 {
+            writer.write(&generation(&authority, ID)).unwrap();
+        }
+        let beside = names(place(&root).parent().unwrap());
+        let inside = names(writer.path());
+        match style {
+            WriterStyle::Gce | WriterStyle::GceMetadata => {
+                let target = fs::read_link(writer.path()).unwrap();
+                assert!(target.is_absolute(), "{target:?}");
+                assert_eq!(beside.len(), 2, "{beside:?}");
+                assert!(beside[0].starts_with("workload-spiffe-contents-20"), "{beside:?}");
+            }
+            WriterStyle::Kubernetes => {
+                assert_eq!(inside.len(), 5, "{inside:?}");
+                assert_eq!(fs::read_link(writer.path().join("tls.key")).unwrap(), Path::new("..data/tls.key"));
+            }
+            WriterStyle::SpiffeHelper => assert_eq!(inside, ["svid.pem", "svid_bundle.pem", "svid_key.pem"]),
+            WriterStyle::Istio => assert_eq!(inside, ["cert-chain.pem", "key.pem", "root-cert.pem"]),
+        }
     }
 }
 
@@ -161,10 +199,13 @@ async fn while_the_link_is_gone_the_last_good_generation_stays() {
     until("the loss is told", || following.status().error_reason == Some("not_there")).await;
     assert!(following.uses(&first));
     assert!(following.store.usable(UnixTime::now()).is_ok());
+    let over_it = generation(&authority, ID);
+    following.writer(WriterStyle::GceMetadata).write(&over_it).unwrap();
+    following.until_uses(&over_it).await;
     // And the gap between unlink and rename, held open.
     fs::remove_file(following.place()).unwrap();
     following.until_quiet().await;
-    assert!(following.uses(&first));
+    assert!(following.uses(&over_it));
 
     writer.write(&second).unwrap();
     following.until_uses(&second).await;
@@ -546,4 +587,112 @@ async fn dropping_the_watcher_or_cancelling_its_token_ends_the_following() {
     while statuses.changed().await.is_ok() {}
     Writer::new(root.path(), WriterStyle::Istio).write(&generation(&authority, ID)).unwrap();
     assert!(store.current().is_none());
+}
+
+/// What a subscriber was told, as text.
+#[derive(Clone, Default)]
+struct Told(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Told {
+    fn count(&self, text: &str) -> usize {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(text).count()
+    }
+}
+
+impl std::io::Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// From now on, what this process logs. Once a process.
+fn listen() -> Told {
+    let told = Told::default();
+    let writer = told.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    told
+}
+
+#[test]
+fn the_same_failure_is_told_once_and_counted_each_time() {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = run_ignored(&mut command, "log_lines_of_a_failure_that_stays");
+    let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs the log of a process of its own; run by the test above"]
+async fn log_lines_of_a_failure_that_stays() {
+    let told = listen();
+    let authority = authority("prod.example");
+    let (good, foreign) = (generation(&authority, ID), generation(&authority, ID));
+    let bad = Generation { private_key: foreign.private_key.clone(), ..good.clone() };
+    let following = Following::new();
+    let writer = following.writer(WriterStyle::Gce);
+    until("it waits", || following.status().waiting).await;
+    following.watcher.look_now();
+    until("it waits still", || following.status().refused >= 2).await;
+    assert_eq!(told.count("waiting for credentials"), 1);
+
+    writer.write(&good).unwrap();
+    following.until_uses(&good).await;
+    until("the log names layout and ID", || told.count("new credentials are in use") == 1).await;
+    assert_eq!(told.count("credentials.layout=gce "), 1);
+    assert_eq!(told.count(&format!("spiffe.local.id={ID} ")), 1);
+
+    for _ in 0..3 {
+        let refused = following.status().refused;
+        writer.write(&bad).unwrap();
+        until("it is counted", || following.status().refused > refused).await;
+    }
+    assert_eq!(told.count("the last good ones stay in use"), 1);
+    assert_eq!(told.count("error.type=\"key_mismatch\""), 1);
+    writer.write(&good).unwrap();
+    until("it is well again", || following.status().error.is_none()).await;
+    assert_eq!(told.count("the credentials on disk are the ones in use again"), 1);
+    assert_eq!(told.count(good.private_key.lines().nth(1).unwrap()), 0);
+}
+
+/// Runs a test of this binary that is ignored by itself, in a process that `command` starts.
+fn run_ignored(command: &mut std::process::Command, name: &str) -> std::process::Output {
+    command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]).output().unwrap()
+}
+
+#[test]
+fn where_inotify_is_exhausted_polling_takes_over_after_one_warning() {
+    // A user namespace has limits of its own: nobody else's watches are touched.
+    let limit = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", limit]).arg(std::env::current_exe().unwrap());
+    let output = run_ignored(&mut command, "polling_follows_where_inotify_is_exhausted");
+    let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    if text.contains("unshare: ") || text.contains("cannot create") {
+        return println!("no user namespaces here: {text}");
+    }
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs a process without inotify; run by the test above"]
+async fn polling_follows_where_inotify_is_exhausted() {
+    let told = listen();
+    let authority = authority("prod.example");
+    let following = Following::with(Surroundings::default(), |path| Identity {
+        poll_interval: Duration::from_millis(30),
+        ..identity(path)
+    });
+    for _ in 0..3 {
+        let next = generation(&authority, ID);
+        following.writer(WriterStyle::Gce).write(&next).unwrap();
+        following.until_uses(&next).await;
+    }
+    assert!(!following.status().events);
+    assert_eq!(told.count("file system events are not to be had"), 1);
 }

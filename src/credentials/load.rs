@@ -94,7 +94,8 @@ pub(super) fn check(reading: &Reading, identity: &Identity, now: UnixTime) -> Re
         return Err(CredentialsError::UnexpectedId { found: leaf.id, expected: expected.clone() });
     }
     findings.extend(reading.findings());
-    findings.extend(of_roots(&bundles, dropped, now));
+    let roots = of_roots(&bundles, dropped, now);
+    findings.extend(roots.into_iter().filter(|finding| *finding != Finding::NoRoots(leaf.id.trust_domain().clone())));
     Ok(Loaded {
         credentials: Credentials {
             svid: X509Svid { id: leaf.id, key: Arc::new(key), valid_until },

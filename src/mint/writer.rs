@@ -72,7 +72,7 @@ impl Writer {
     /// What the system says; whatever was written so far stays, as it would with the platform's writer.
     pub fn write(&self, generation: &Generation) -> io::Result<()> {
         match self.style {
-            WriterStyle::GceMetadata if !self.path.exists() => self.first_fill(generation),
+            WriterStyle::GceMetadata if self.path.symlink_metadata().is_err() => self.first_fill(generation),
             WriterStyle::GceMetadata => self.swap_link(generation, Swap::RenameOver),
             WriterStyle::Gce => self.swap_link(generation, Swap::UnlinkThenRename),
             WriterStyle::Kubernetes => self.swap_data(generation),
@@ -133,7 +133,7 @@ impl Writer {
             fs::remove_file(&self.path)?;
         }
         fs::rename(&link, &self.path)?;
-        before.map_or(Ok(()), fs::remove_dir_all)
+        before.map_or(Ok(()), remove)
     }
 
     /// The kubelet's atomic writer: a time-stamped directory, `..data_tmp` renamed over `..data`, links for new names, the old directory
@@ -157,7 +157,7 @@ impl Writer {
                 _ => {}
             }
         }
-        before.map_or(Ok(()), |before| fs::remove_dir_all(self.path.join(before)))
+        before.map_or(Ok(()), |before| remove(self.path.join(before)))
     }
 
     fn rewrite_in_place(&self, generation: &Generation) -> io::Result<()> {
@@ -199,6 +199,14 @@ enum Swap {
 
 fn now() -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_nanos(SystemTime::now())
+}
+
+/// Removes the generation before; it may be gone already.
+fn remove(directory: PathBuf) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use svidgate::credentials::{Identity, Source};
 use svidgate::mint::{Authority, Generation, bundle_map};
 use svidgate::spiffe::{SpiffeId, TrustDomain};
@@ -26,6 +28,11 @@ pub(crate) fn generation(authority: &Authority, id: &str) -> Generation {
 pub(crate) fn generation_lasting(authority: &Authority, id: &str, lifetime: Duration) -> Generation {
     let issued = authority.issue(&SpiffeId::parse(id).unwrap(), lifetime).unwrap();
     Generation::new(issued, authority.root_pem(), bundle_map(&[authority]))
+}
+
+/// The leaf of a generation.
+pub(crate) fn leaf_of(generation: &Generation) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(generation.certificates.as_bytes()).unwrap()
 }
 
 /// The credentials in `directory`, followed by events alone as far as a test can tell.

@@ -66,20 +66,24 @@ pub(super) struct Watches {
     /// Without events a file system is polled only.
     wanted: bool,
     warned: bool,
+    /// Set while the watcher is spoken to. It panics where its thread is gone, and would again each time.
+    broken: bool,
 }
 
 impl Watches {
     pub(super) fn new(hints: Arc<Hints>, wanted: bool) -> Self {
-        Self { hints, watcher: None, armed: BTreeMap::new(), wanted, warned: false }
+        Self { hints, watcher: None, armed: BTreeMap::new(), wanted, warned: false, broken: false }
     }
 
     /// Makes the watches those of `plan`; a directory that was replaced by another of the same name is watched anew. Whether all of it
     /// is watched: what is not, is polled. Blocks for a moment.
     pub(super) fn arm(&mut self, plan: Plan) -> bool {
-        if !self.wanted {
+        if !self.wanted || self.broken {
             return false;
         }
+        self.broken = true;
         let result = self.try_arm(plan);
+        self.broken = false;
         match &result {
             Err(error) if !self.warned => {
                 self.warned = true;
