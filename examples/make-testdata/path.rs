@@ -3,7 +3,9 @@
 use svidgate::mint::KeyAlgorithm;
 
 use super::chain::{NO_ISSUER, below, below_root, trusting};
-use super::workshop::{Ca, Case, Der, FUTURE, PAST, SAN, WORKLOAD, World, accept, ca_params, ca_params_in, extension};
+use super::workshop::{
+    Ca, Case, Der, FUTURE, PAST, SAN, UNTIL_OCTOBER, WORKLOAD, World, accept, ca_params, ca_params_in, extension,
+};
 use super::workshop::{leaf_params, reject, uri_names, within};
 
 pub(crate) fn cases(world: &World) -> Vec<Case> {
@@ -18,6 +20,7 @@ fn validity(world: &World) -> Vec<Case> {
     let intermediate = |window| below(world, |params| *params = within(params.clone(), window));
     let root = |window| below_root(|params| *params = within(params.clone(), window));
     let ((past_chain, past), (future_chain, future)) = (root(PAST), root(FUTURE));
+    let (brief_chain, brief) = root(UNTIL_OCTOBER);
     let renewed = Ca::root(ca_params("prod.example", "renewed root", 0));
     let before = renewed.certify(&ca_params_in("prod.example", "renewed root", 0, PAST), &renewed);
     vec![
@@ -40,6 +43,8 @@ fn validity(world: &World) -> Vec<Case> {
             intermediate(FUTURE),
             world.trust(),
         ),
+        accept("x-16-intermediate-expires-before-its-leaf", intermediate(UNTIL_OCTOBER), world.trust()),
+        accept("x-16-root-expires-before-its-leaf", brief_chain, trusting(&[&brief.der])),
         // webpki trusts a root for ever.
         reject("x-16-root-expired", "the root that the chain leads to has expired", past_chain, trusting(&[&past.der])),
         reject(

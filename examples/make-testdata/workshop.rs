@@ -18,6 +18,8 @@ pub(crate) const LEAF_WINDOW: (u64, u64) = (1_767_225_600, 1_798_761_600);
 pub(crate) const AUTHORITY_WINDOW: (u64, u64) = (1_735_689_600, 2_051_222_400);
 /// Over before the tests look: all of 2025.
 pub(crate) const PAST: (u64, u64) = (1_735_689_600, 1_767_225_600);
+/// To 2026-10-01, while leaves last longer.
+pub(crate) const UNTIL_OCTOBER: (u64, u64) = (1_735_689_600, 1_790_812_800);
 /// Begins after the tests look: all of 2027.
 pub(crate) const FUTURE: (u64, u64) = (1_798_761_600, 1_830_297_600);
 

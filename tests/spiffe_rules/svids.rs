@@ -119,6 +119,17 @@ fn x_16_the_first_expiry_on_the_path_is_told() {
 }
 
 #[test]
+fn x_16_a_path_lasts_as_long_as_its_shortest_authority() {
+    let october = UnixTime::since_unix_epoch(Duration::from_secs(1_790_812_800));
+    for name in ["x-16-intermediate-expires-before-its-leaf", "x-16-root-expires-before-its-leaf"] {
+        let folder = accepted(name);
+        let (chain, bundles) = (chain(&folder), trust(&folder).unwrap());
+        assert_eq!(verify(&chain, &bundles, Usage::Server, NOW).unwrap().valid_until, october, "{name}");
+        assert!(verify(&chain, &bundles, Usage::Server, october).is_ok(), "{name}: the last instant counts");
+    }
+}
+
+#[test]
 fn x_16_what_is_told_of_a_hostile_certificate_is_bounded() {
     for folder in folders() {
         for der in chain(&folder) {
