@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 const ID: &str = "spiffe://prod.example/ns/shop/sa/web";
 
+/// inotify itself, and what its thread waits with.
+const MOST_DESCRIPTORS: usize = 4;
+
 /// Open descriptors, and inotify watches.
 fn held() -> (usize, usize) {
     let descriptors: Vec<_> = fs::read_dir("/proc/self/fdinfo").unwrap().flatten().collect();
@@ -58,10 +61,12 @@ async fn no_descriptor_and_no_watch_is_leaked_by_hundreds_of_rotations() {
             until("the last generation is in use", || leaf().is_some_and(|leaf| leaf == expected)).await;
         };
         rotate(10).await;
-        let settled = held();
+        // The directory of the link, or of the directory itself, and what it leads to; in a volume also what `..data` leads to.
+        let watches = if style == WriterStyle::Kubernetes { 3 } else { 2 };
+        let few = || held().0 <= before.0 + MOST_DESCRIPTORS && held().1 == watches;
+        until("few descriptors and watches are held", few).await;
         rotate(200).await;
-        until("as much is held as after the first rotations", || held() == settled).await;
-        assert!(settled.1 >= 1, "{style:?} is watched");
+        until("few descriptors and watches are held still", few).await;
         drop(watcher);
         until("nothing is held any more", || held() == before).await;
     }
