@@ -1,4 +1,5 @@
 //! What happens to bytes, and to ends: half-closes, resets, truncation, silence, floods.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 mod harness;
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use clap::Parser;
 use tempfile::TempDir;
 
+use super::Command;
+use super::mint::MintLayout;
 use super::mint::Workshop;
 use super::show::describe;
-use super::{Command, MintLayout};
 use crate::credentials::{Identity, Inspection, Source, inspect, load};
 use crate::mint::{Validity, authority_params, svid_params};
 use crate::spiffe::{SpiffeId, TrustDomain, UnixTime};
