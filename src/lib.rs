@@ -1,4 +1,65 @@
-//! svidgate
+//! svidgate: an mTLS reverse proxy for workload-to-workload traffic that lives on X.509-SVIDs from disk.
+//!
+//! This is the map. The [README](https://docs.rs/crate/svidgate) tells how to use it; the binary is a thin shell around this library.
+//!
+//! # The modules, highest layer first
+//!
+//! A module names only modules of lower layers, or its own; `tests/house.rs` keeps that true.
+//!
+//! | layer | module | what it is |
+//! |---|---|---|
+//! | 7 | `cli` | the command line: one file or folder per verb, and the only code that prints |
+//! | 6 | `app` | the process: bind everything, serve, take a new configuration, drain |
+//! | 5 | `proxy` | listeners and their connections: the story of a connection, the relay, live connections, the record |
+//! | 4 | `tls` | handshakes, and what rustls asks us in them; makes the proof of who the peer is |
+//! | 3 | `config` | what the process shall do, already valid; read from a file or from flags |
+//! | 3 | `mint` | throwaway authorities and credentials, written as the platforms' writers do |
+//! | 2 | `credentials` | our own credentials: which files, read and checked as one set, followed on disk |
+//! | 1 | `policy` | rules over SPIFFE IDs, and decisions with their reason; pure |
+//! | 0 | `spiffe` | SPIFFE IDs, the rules for an X.509-SVID, trust bundles, path validation; pure |
+//! | 0 | `metrics` | what is counted, with closed labels |
+//! | 0 | `shutdown` | the signals, each with one meaning |
+//! | 0 | `watch` | changes in the file system, as hints to look again |
+//!
+//! # One connection, inbound, in seven stops
+//!
+//! 1. [`proxy`] (`mod.rs`): permits, accept, record, spawn.
+//! 2. `proxy/inbound.rs`: the story, a dozen lines that call the next stops in order.
+//! 3. [`tls::Acceptor::accept`]: the handshake within its deadline, on the [`tls::Terms`] of that moment.
+//! 4. [`tls::Terms::authenticate`]: the leaf's rules, a path to a root of the leaf's own trust domain, the policy. Yields a
+//!    [`tls::PeerIdentity`], or a refusal that rustls turns into the right alert.
+//! 5. `proxy/upstream.rs`: the next hop within its patience.
+//! 6. `proxy/relay.rs` moves bytes for as long as `proxy/live.rs` lets the connection stand.
+//! 7. `proxy/record.rs`: one line and one count, however it ended.
+//!
+//! Outbound is the same with 5 before 3.
+//!
+//! # Invariants
+//!
+//! - A [`tls::PeerIdentity`] exists only for a peer that was authenticated and allowed: nothing behind stop 4 asks again.
+//! - A handshake sees one generation of credentials and one policy, from its first byte to its last.
+//! - Roots belong to their trust domain; there is no set of roots for all.
+//! - [`credentials::CredentialStore`] holds only sets that passed every check, and the last good one stays.
+//! - A `Config` is valid as a whole; so is what replaces it while running.
+//! - No idle connection holds a buffer.
+//!
+//! # Decisions
+//!
+//! - **The examination travels beside the handshake.** rustls' verifier is shared by all connections and can answer only with an error that
+//!   has no room for our reason. The terms of a handshake and its outcome therefore stand in a task-local beside the handshake's future, the
+//!   verifier is stateless, and rustls' configuration is built once per listener. We would change this for a verifier with a context.
+//! - **No resumption, in either version.** rustls does not ask the verifier about a resumed session: a ticket would outlive an expired
+//!   certificate, a removed root or rule. It costs a full handshake each time; a cache bound to the generation of trust and policy, and
+//!   examined again, could change our mind.
+//! - **Extended key usage, criticality and the rest are strict.** Each SHOULD of the SPIFFE standards is decided in `certs-testdata/README.md`,
+//!   with its test. Where a real issuer breaks one, we would rather give it a switch than a silent pass.
+//! - **URI name constraints are refused, matching or not**, because rustls-webpki refuses them. It fails closed, `identity show` and `check`
+//!   say so. We would change this with webpki.
+//! - **Buffers belong to the worker thread**, and are on loan while bytes are in flight. A connection at rest costs what rustls and the
+//!   sockets cost.
+//! - **A forced end is a reset.** Whatever ends a connection other than both of its ends must not look like the end of what was said.
+//! - **One configuration format, no control plane, no async traits of our own**: what is not here cannot break.
+
 pub mod app;
 pub mod cli;
 pub mod config;
