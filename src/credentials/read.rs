@@ -40,6 +40,8 @@ pub(super) struct Directory {
     given: PathBuf,
     /// Where it led to.
     resolved: PathBuf,
+    /// Opened as it is, whatever `..data` lies in it.
+    plain: bool,
 }
 
 /// One file as it was read.
@@ -63,9 +65,10 @@ impl Directory {
                     handle: handle.map_err(|errno| failure(&path.join(DATA_LINK), errno, Expected::Directory))?,
                     given: directory.given,
                     resolved: directory.resolved.join(target),
+                    plain: false,
                 })
             }
-            Err(_) => Ok(directory),
+            Err(_) => Ok(Self { plain: false, ..directory }),
         }
     }
 
@@ -75,7 +78,7 @@ impl Directory {
         // Resolved first and opened by the resolved name, so that the name told is that of the handle.
         let resolved = path.canonicalize().map_err(|error| fail(errno_of(&error)))?;
         let handle = open(&resolved, DIRECTORY_FLAGS, Mode::empty()).map_err(fail)?;
-        Ok(Self { handle, given: path.to_owned(), resolved })
+        Ok(Self { handle, given: path.to_owned(), resolved, plain: true })
     }
 
     pub(super) fn given(&self) -> &Path {
@@ -88,7 +91,8 @@ impl Directory {
 
     /// Whether the given path leads elsewhere by now: what was read was a generation of its own, and has been replaced.
     pub(super) fn is_superseded(&self) -> bool {
-        Self::open(&self.given).map_or(true, |now| now.resolved != self.resolved)
+        let now = if self.plain { Self::open_plain(&self.given) } else { Self::open(&self.given) };
+        now.map_or(true, |now| now.resolved != self.resolved)
     }
 
     /// The names in the directory that are text.

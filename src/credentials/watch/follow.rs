@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// The least between two looks, so that a storm of events cannot keep a core busy.
 const REST: Duration = Duration::from_millis(3);
 
-/// The most between two looks while there are no credentials at all.
+/// The most between two looks while there are no credentials to use.
 const EAGER: Duration = Duration::from_secs(1);
 
 /// What one look saw.
@@ -102,7 +102,7 @@ impl Follower {
     /// How long to wait when nothing happens: the polling interval, or until the credentials age.
     fn pause(&self) -> Duration {
         let interval = self.identity.poll_interval.max(REST);
-        let Some(current) = self.store.current() else {
+        let Ok(current) = self.store.usable(UnixTime::now()) else {
             return interval.min(EAGER);
         };
         let now = UnixTime::now().as_secs();
@@ -155,10 +155,9 @@ impl Follower {
             sleep(SETTLE).await;
             let (identity, last) = (self.identity.clone(), round >= ROUNDS);
             let settled = spawn_blocking(move || {
-                let superseded = set.is_superseded();
                 let agreed = set.read().is_ok_and(|second| second.same_as(&first));
-                // Replaced as a whole: what was read is a generation of its own, only no longer the newest.
-                let taken = if superseded { last } else { agreed };
+                // Replaced as a whole while it was read: a generation of its own, only no longer the newest.
+                let taken = agreed || (last && set.is_superseded());
                 taken.then(|| check(&first, &identity, UnixTime::now()))
             });
             match settled.await.ok().flatten() {
