@@ -81,19 +81,20 @@ impl Record {
     pub(super) fn close(mut self, result: Result<(), ConnectionError>) {
         match result {
             Ok(()) => self.write(Outcome::Completed, None),
-            Err(error) => {
-                if let Some(refusal) = error.refusal() {
-                    self.refusal(refusal);
-                }
-                self.write(error.outcome(), Some(&error));
-            }
+            Err(error) => self.write(error.outcome(), Some(&error)),
         }
     }
 
     fn write(&mut self, outcome: Outcome, error: Option<&ConnectionError>) {
         self.closed = true;
         self.count(outcome);
-        let client = self.client.map(|address| address.ip().to_canonical().to_string());
+        let refusal = error.and_then(ConnectionError::refusal);
+        if let Some(refusal) = refusal {
+            self.count_refusal(refusal);
+        }
+        let error = error.filter(|_| refusal.is_none());
+        let facts = refusal.and_then(|refusal| refusal.facts.as_ref());
+        let peer = refusal.and_then(Refusal::peer).or_else(|| self.peer.as_ref().map(|(id, _)| id));
         let (decrypted, encrypted) = self.moved;
         // The level is part of a tracing call site, so the one line is written in three places, from one list of fields.
         macro_rules! line {
@@ -101,11 +102,10 @@ impl Record {
                 tracing::$level!(
                     listener = &*self.listener,
                     direction = self.direction,
-                    client.address = client.as_deref(),
+                    client.address = self.client.map(|address| address.ip().to_canonical().to_string()),
                     client.port = self.client.map(|address| address.port()),
-                    spiffe.peer.id = self.peer.as_ref().map(|(id, _)| id.to_string()),
+                    spiffe.peer.id = peer.map(ToString::to_string),
                     spiffe.local.id = self.own_id.as_ref().map(ToString::to_string),
-                    policy.rule = self.peer.as_ref().map(|(_, rule)| &**rule),
                     server.address = self.target.as_deref(),
                     tls.protocol.version = self.agreed.map(|agreed| agreed.version),
                     tls.curve = self.agreed.map(|agreed| agreed.group),
@@ -114,6 +114,16 @@ impl Record {
                     bytes.encrypted = encrypted,
                     duration = self.started.elapsed().as_secs_f64(),
                     outcome = outcome.as_str(),
+                    policy.rule = self.peer.as_ref().map(|(_, rule)| &**rule),
+                    policy.decision = refusal.map(|_| "deny"),
+                    policy.stage = refusal.map(|refusal| refusal.stage().as_str()),
+                    policy.reason = refusal.map(tracing::field::display),
+                    tls.peer.sans = facts.map(|facts| facts.sans.join(", ")),
+                    tls.peer.subject = facts.map(|facts| &*facts.subject),
+                    tls.peer.issuer = facts.map(|facts| &*facts.issuer),
+                    tls.peer.serial = facts.map(|facts| &*facts.serial),
+                    tls.peer.not_before = facts.map(|facts| &*facts.not_before),
+                    tls.peer.not_after = facts.map(|facts| &*facts.not_after),
                     error = error.map(tracing::field::display),
                     "connection"
                 )
@@ -143,33 +153,10 @@ impl Record {
         }
     }
 
-    /// The whole story of a refusal, for the operator alone.
-    fn refusal(&self, refusal: &Refusal) {
+    fn count_refusal(&self, refusal: &Refusal) {
         let stage = refusal.stage().as_str();
         self.metrics.refusals.get_or_create(&RefusedAt { listener: self.listener.clone(), stage }).inc();
-        let facts = refusal.facts.clone().unwrap_or_default();
-        let (id, shadow) = match &refusal.reason {
-            Reason::Denied { id, shadow, .. } => (Some(id), shadow.as_ref()),
-            Reason::TooLarge { .. } | Reason::Rejected(_) => (None, None),
-        };
-        tracing::warn!(
-            listener = &*self.listener,
-            direction = self.direction,
-            client.address = self.client.map(|address| address.ip().to_canonical().to_string()),
-            client.port = self.client.map(|address| address.port()),
-            spiffe.peer.id = id.map(ToString::to_string),
-            policy.decision = "deny",
-            policy.stage = stage,
-            policy.reason = %refusal,
-            tls.peer.sans = facts.sans.join(", "),
-            tls.peer.subject = facts.subject,
-            tls.peer.issuer = facts.issuer,
-            tls.peer.serial = facts.serial,
-            tls.peer.not_before = facts.not_before,
-            tls.peer.not_after = facts.not_after,
-            "peer refused"
-        );
-        if let (Some(id), Some(shadow)) = (id, shadow) {
+        if let Reason::Denied { id, shadow: Some(shadow), .. } = &refusal.reason {
             self.shadow(id, shadow);
         }
     }

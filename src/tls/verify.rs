@@ -133,6 +133,14 @@ impl Refusal {
         Self { reason: Reason::Rejected(Rejection::NoCertificate), facts: None }
     }
 
+    /// Whose ID it proved, where it got so far.
+    pub fn peer(&self) -> Option<&SpiffeId> {
+        match &self.reason {
+            Reason::Denied { id, .. } => Some(id),
+            Reason::TooLarge { .. } | Reason::Rejected(_) => None,
+        }
+    }
+
     /// Where in the examination it was refused.
     pub fn stage(&self) -> Stage {
         match &self.reason {
