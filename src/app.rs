@@ -258,6 +258,9 @@ impl Serving {
             }
         }
         added.into_iter().for_each(|bound| self.start(bound));
+        if (next.limits.worker_threads, &next.log) != (self.config.limits.worker_threads, &self.config.log) {
+            tracing::warn!("`worker_threads` and `[log]` take effect at the next start");
+        }
         if next.identity != self.config.identity {
             self.watcher.follow(next.identity.clone());
         }
