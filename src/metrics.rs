@@ -42,6 +42,24 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Completed,
+        Self::Probe,
+        Self::Refused,
+        Self::RefusedByPeer,
+        Self::HandshakeFailed,
+        Self::HandshakeTimeout,
+        Self::NoIdentity,
+        Self::Unreachable,
+        Self::Broken,
+        Self::Truncated,
+        Self::Idle,
+        Self::Revoked,
+        Self::Forced,
+        Self::Aborted,
+    ];
+
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -155,6 +173,6 @@ impl Metrics {
 
     /// How many connections ended in `outcome`, over all listeners given.
     pub fn closed(&self, listener: &Arc<str>, outcome: Outcome) -> u64 {
-        self.connections_closed.get_or_create(&Ended { listener: listener.clone(), outcome }).get()
+        self.connections_closed.get(&Ended { listener: listener.clone(), outcome }).map_or(0, |count| count.get())
     }
 }

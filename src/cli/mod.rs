@@ -51,8 +51,11 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, of svidgate or of one verb: `man identity mint`
+    Man {
+        /// The verb
+        verb: Vec<String>,
+    },
 }
 
 /// Parses the command line, does what it says, and says how it went.
@@ -84,10 +87,18 @@ impl Command {
                 clap_complete::generate(*shell, &mut Cli::command(), "svidgate", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Man => {
-                clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
-                Ok(ExitCode::SUCCESS)
-            }
+            Self::Man { verb } => man(verb),
         }
     }
+}
+
+fn man(verb: &[String]) -> anyhow::Result<ExitCode> {
+    let mut command = Cli::command();
+    command.build();
+    for name in verb {
+        let Some(found) = command.find_subcommand(name) else { anyhow::bail!("there is no verb `{}`", verb.join(" ")) };
+        command = found.clone();
+    }
+    clap_mangen::Man::new(command).render(&mut std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -124,8 +124,8 @@ async fn reload(file: &Path, handle: &Handle) {
             Err(error) => tracing::error!(%error, "the new configuration cannot be put in place; the old one stays"),
         },
         Err(faults) => {
-            handle.config_refused();
             tracing::error!(error = %faults, "the new configuration is faulty; the old one stays");
+            handle.config_refused(faults.to_string()).await;
         }
     }
 }

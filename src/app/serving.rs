@@ -1,0 +1,213 @@
+//! The process while it serves: new credentials reach every listener, new configurations are put in place, and at the end connections drain.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::handle::Command;
+use super::{Applied, BindError, Drained, bind, bind_error};
+use crate::config::{self, Config, ListenAddress};
+use crate::credentials::{CredentialStore, CredentialWatcher, Credentials};
+use crate::metrics::{Metrics, Outcome};
+use crate::proxy::{Bound, Listener};
+
+/// The process while it serves.
+pub(super) struct Serving {
+    config: Config,
+    /// Why the newest configuration is not the one in place.
+    config_error: Option<String>,
+    listeners: Vec<Arc<Listener>>,
+    /// Listeners taken out by a new configuration, as long as connections of theirs are open.
+    retiring: Vec<Arc<Listener>>,
+    credentials: watch::Receiver<Option<Arc<Credentials>>>,
+    watcher: CredentialWatcher,
+    metrics: Arc<Metrics>,
+    tasks: JoinSet<()>,
+}
+
+impl Serving {
+    pub(super) fn new(
+        config: Config,
+        credentials: &CredentialStore,
+        watcher: CredentialWatcher,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            config,
+            config_error: None,
+            listeners: Vec::new(),
+            retiring: Vec::new(),
+            credentials: credentials.subscribe(),
+            watcher,
+            metrics,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Lets a bound listener accept.
+    pub(super) fn start(&mut self, bound: Bound) {
+        let listener = bound.listener().clone();
+        let config = listener.config();
+        let targets = config.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::info!(listener = &*config.name, address = %listener.address(), targets, "listening");
+        if let Some(credentials) = self.credentials.borrow().clone() {
+            listener.renew(credentials);
+        }
+        self.listeners.push(listener);
+        self.tasks.spawn(bound.run());
+    }
+
+    /// Serves until it is told to stop, and drains.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Drained {
+        loop {
+            tokio::select! {
+                biased; // new credentials go before any command: whoever asks to settle knows them in use
+                Ok(()) = self.credentials.changed() => self.renew(),
+                Some(_) = self.tasks.join_next() => {}
+                command = commands.recv() => match command {
+                    Some(Command::Apply(config, answer)) => {
+                        let applied = self.apply(*config);
+                        self.config_error = applied.as_ref().err().map(ToString::to_string);
+                        let _ = answer.send(applied);
+                    }
+                    Some(Command::ConfigRefused(error)) => self.config_error = Some(error),
+                    Some(Command::Settle(answer)) => {
+                        let _ = answer.send(());
+                    }
+                    Some(Command::Look) => self.watcher.look_now(),
+                    Some(Command::Status) => self.status(),
+                    Some(Command::Stop) | None => return self.drain(commands).await,
+                }
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.iter().chain(&self.retiring)
+    }
+
+    fn renew(&mut self) {
+        self.retiring.retain(|listener| listener.open_connections() > 0);
+        let credentials = self.credentials.borrow_and_update().clone();
+        if let Some(credentials) = credentials {
+            self.all().for_each(|listener| listener.renew(credentials.clone()));
+        }
+    }
+
+    /// Whole or not at all: every new address is bound before anything else changes.
+    fn apply(&mut self, next: Config) -> Result<Applied, BindError> {
+        if next == self.config {
+            return Ok(Applied::Unchanged);
+        }
+        let mut plans = Vec::new();
+        let mut added = Vec::new();
+        for wanted in &next.listeners {
+            match self.listeners.iter().find(|listener| same_address(&listener.config(), wanted)) {
+                Some(listener) => {
+                    let plan = Listener::plan(wanted, &next.limits).map_err(|error| bind_error(wanted, error))?;
+                    plans.push((listener.clone(), plan));
+                }
+                None => added.push(bind(wanted, &next, &self.metrics)?),
+            }
+        }
+        let kept = plans.iter().map(|(listener, _)| listener.clone()).collect::<Vec<_>>();
+        plans.into_iter().for_each(|(listener, plan)| listener.follow(plan));
+        for listener in std::mem::replace(&mut self.listeners, kept) {
+            if !self.listeners.iter().any(|kept| Arc::ptr_eq(kept, &listener)) {
+                self.retire(listener);
+            }
+        }
+        added.into_iter().for_each(|bound| self.start(bound));
+        if (next.limits.worker_threads, &next.log) != (self.config.limits.worker_threads, &self.config.log) {
+            tracing::warn!("`worker_threads` and `[log]` take effect at the next start");
+        }
+        if next.identity != self.config.identity {
+            self.watcher.follow(next.identity.clone());
+        }
+        self.config = next;
+        Ok(Applied::Changed)
+    }
+
+    /// Lets a removed listener's connections finish within the drain timeout.
+    fn retire(&mut self, listener: Arc<Listener>) {
+        tracing::info!(listener = &*listener.config().name, "listener removed");
+        self.retiring.retain(|listener| listener.open_connections() > 0);
+        self.retiring.push(listener.clone());
+        let patience = self.config.limits.drain_timeout;
+        self.tasks.spawn(async move {
+            listener.drain(patience).await;
+        });
+    }
+
+    /// How things stand, for an operator who asks by signal.
+    fn status(&self) {
+        for listener in self.all() {
+            let config = listener.config();
+            let closed = Outcome::ALL.into_iter().map(|outcome| (outcome, self.metrics.closed(&config.name, outcome)));
+            let closed =
+                closed.filter(|(_, count)| *count > 0).map(|(outcome, count)| format!("{}={count}", outcome.as_str()));
+            tracing::info!(
+                listener = &*config.name,
+                address = %listener.address(),
+                connections = listener.open_connections(),
+                closed = closed.collect::<Vec<_>>().join(" "),
+                "status"
+            );
+        }
+        let identity = self.watcher.status();
+        tracing::info!(
+            spiffe.local.id = identity.spiffe_id.map(|id| id.to_string()),
+            credentials.layout = identity.layout.map(|layout| layout.as_str()),
+            credentials.directory = identity.directory.map(|directory| directory.display().to_string()),
+            credentials.valid_until = identity.valid_until,
+            credentials.accepted = identity.accepted,
+            credentials.refused = identity.refused,
+            credentials.unchanged = identity.unchanged,
+            credentials.error = identity.error,
+            config.error = self.config_error,
+            "status"
+        );
+    }
+
+    /// Stops accepting; waits for the connections for the drain timeout at most, or until the next stop; then ends the rest. Trust that is
+    /// removed meanwhile still counts.
+    async fn drain(mut self, mut commands: mpsc::Receiver<Command>) -> Drained {
+        let deadline = Instant::now() + self.config.limits.drain_timeout;
+        self.all().for_each(|listener| listener.stop());
+        let open = self.all().map(|listener| listener.open_connections()).sum::<usize>();
+        tracing::info!(connections = open, timeout = self.config.limits.drain_timeout.as_secs_f64(), "draining");
+        let listeners = self.all().cloned().collect::<Vec<_>>();
+        let mut drained = std::pin::pin!(timeout_at(deadline, async {
+            for listener in &listeners {
+                listener.ended().await;
+            }
+        }));
+        loop {
+            tokio::select! {
+                done = &mut drained => match done {
+                    Ok(()) => return Drained::Clean,
+                    Err(_elapsed) => break,
+                },
+                Ok(()) = self.credentials.changed() => self.renew(),
+                command = commands.recv() => match command {
+                    Some(Command::Stop) | None => break,
+                    // A process on its way out reads no new configuration: there is nobody left to use it.
+                    Some(_) => {}
+                },
+            }
+        }
+        let mut cut = 0;
+        for listener in &listeners {
+            cut += listener.force().await;
+        }
+        Drained::Forced(cut)
+    }
+}
+
+/// A listener keeps its socket, and so its name may change; those with a port of the system's choice are told apart by name.
+fn same_address(current: &config::Listener, wanted: &config::Listener) -> bool {
+    let chosen_by_system = matches!(wanted.listen, ListenAddress::Tcp(address) if address.port() == 0);
+    current.listen == wanted.listen && (!chosen_by_system || current.name == wanted.name)
+}
