@@ -66,6 +66,9 @@ impl Hints {
     }
 }
 
+/// How often a plan is made anew before the next look.
+const ROUNDS: usize = 4;
+
 /// The watches of one follower. Dropping it ends them all.
 #[derive(Debug)]
 pub(crate) struct Watches {
@@ -87,14 +90,14 @@ impl Watches {
         Self { purpose, hints, watcher: None, armed: BTreeMap::new(), wanted, warned: false, broken: false }
     }
 
-    /// Makes the watches those of `plan`; a directory that was replaced by another of the same name is watched anew. Whether all of it
-    /// is watched: what is not, is polled. Blocks for a moment.
-    pub(crate) fn arm(&mut self, plan: Plan) -> bool {
+    /// Makes the watches those of the plan of now; a directory that was replaced by another of the same name is watched anew. Whether all
+    /// of it is watched: what is not, is polled. Blocks for a moment.
+    pub(crate) fn arm(&mut self, plan: impl Fn() -> Plan) -> bool {
         if !self.wanted || self.broken {
             return false;
         }
         self.broken = true;
-        let result = self.try_arm(plan);
+        let result = self.arm_until_steady(plan);
         self.broken = false;
         match &result {
             Err(error) if !self.warned => {
@@ -107,13 +110,26 @@ impl Watches {
         result.is_ok()
     }
 
-    fn try_arm(&mut self, plan: Plan) -> notify::Result<()> {
+    /// Nobody tells of what changes between the making of a plan and its watches: so a plan is made again, until one asks for nothing new.
+    fn arm_until_steady(&mut self, plan: impl Fn() -> Plan) -> notify::Result<()> {
+        for _ in 0..ROUNDS {
+            if !self.try_arm(plan())? {
+                return Ok(());
+            }
+        }
+        // Swapped faster than it can be planned for: the next look tries again.
+        self.hints.give();
+        Ok(())
+    }
+
+    /// Whether this plan was another than the one before, or a watch had to be made anew.
+    fn try_arm(&mut self, plan: Plan) -> notify::Result<bool> {
         let wanted: Vec<PathBuf> = plan.directories().map(Path::to_owned).collect();
         // The new plan first: an event that comes while the watches change must find it.
-        let (gone, lost) = {
+        let (mut changed, gone, lost) = {
             let mut seen = self.hints.seen();
-            seen.plan = plan;
-            (std::mem::take(&mut seen.gone), std::mem::take(&mut seen.lost))
+            let before = std::mem::replace(&mut seen.plan, plan);
+            (before != seen.plan, std::mem::take(&mut seen.gone), std::mem::take(&mut seen.lost))
         };
         let hints = self.hints.clone();
         let watcher = match &mut self.watcher {
@@ -127,6 +143,7 @@ impl Watches {
         };
         let stale: Vec<PathBuf> =
             self.armed.iter().filter(|(path, inode)| is_stale(path, inode)).map(|(path, _)| path.clone()).collect();
+        changed |= !stale.is_empty();
         for path in stale {
             self.armed.remove(&path);
             // It may be dead already, which is what we want.
@@ -140,13 +157,14 @@ impl Watches {
             match watcher.watch(&path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.armed.insert(path, inode);
+                    changed = true;
                 }
                 // Gone since the plan was made: its directory is watched and has said so.
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
                 Err(error) => first_error = first_error.and(Err(error)),
             }
         }
-        first_error
+        first_error.map(|()| changed)
     }
 }
 

@@ -70,7 +70,7 @@ impl FileWatch {
     async fn look(&self) -> Option<u64> {
         let (path, watches, hasher) = (self.path.clone(), self.watches.clone(), self.hasher.clone());
         let look = spawn_blocking(move || {
-            watches.lock().unwrap_or_else(PoisonError::into_inner).arm(Plan::of_file(&path));
+            watches.lock().unwrap_or_else(PoisonError::into_inner).arm(|| Plan::of_file(&path));
             fingerprint(&path, &hasher)
         });
         look.await.unwrap_or(self.known)

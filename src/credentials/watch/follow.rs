@@ -181,7 +181,9 @@ impl Follower {
         let (watches, places) = (self.watches.clone(), self.surroundings.well_known_places.clone());
         let armed = {
             let (source, places) = (source.clone(), places.clone());
-            spawn_blocking(move || watches.lock().unwrap_or_else(PoisonError::into_inner).arm(plan(&source, &places)))
+            spawn_blocking(move || {
+                watches.lock().unwrap_or_else(PoisonError::into_inner).arm(|| plan(&source, &places))
+            })
         };
         // A panic in there (a thread that cannot be started) leaves us with polling.
         let events = armed.await.unwrap_or(false);
