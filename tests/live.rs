@@ -267,3 +267,48 @@ async fn another_identity_in_the_configuration_is_followed() {
     let handle = gate.handle.clone();
     until("the other is in use", || handle.credentials().current().unwrap().svid.id == id(BATCH)).await;
 }
+
+#[tokio::test]
+async fn a_peer_that_would_be_refused_cannot_come_back_by_a_session() {
+    let world = World::new();
+    let partner = authority("partner.example");
+    let (caller, brief) = ("spiffe://partner.example/caller", "spiffe://prod.example/ns/web/sa/brief");
+    let issued = world.prod.issue(&id(ORDERS), harness::HOUR).unwrap();
+    let identity = world.write_identity("orders", &issued, &bundle_map(&[&world.prod, &partner]));
+    let target = echo_application().await.to_string();
+    let (all, fewer) = (format!("\"{WEB}\", \"{caller}\", \"{brief}\""), format!("\"{caller}\", \"{brief}\""));
+    let more = "min_tls = \"1.2\"";
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        world.write_identity("orders", &issued, &bundle_map(&[&world.prod, &partner]));
+        let setting = Setting { identity: &identity, target: target.clone(), peers: &all, more, limits: "" };
+        let gate = Gate::start(&setting.toml()).await;
+        let address = gate.address(0);
+        // Each keeps its sessions, as long as somebody hands out any.
+        let short = Issue::lasting(Duration::from_secs(2));
+        let mut peers = [
+            world.peer(WEB),
+            Peer::issued_by(&partner, caller),
+            Peer::holding(&world.prod.issue_as(&id(brief), short).unwrap()),
+        ];
+        for peer in &mut peers {
+            peer.versions = vec![version];
+            assert_eq!(peer.ask(address, b"hello").await.unwrap(), b"hello");
+        }
+        let [ruled_out, rootless, expiring] = &peers;
+        gate.apply(&Setting { peers: &fewer, ..setting }.toml()).await;
+        assert_eq!(ruled_out.refusal(address).await, "access_denied");
+        let before = gate.handle.credentials().current().unwrap();
+        world.write_identity("orders", &issued, &bundle_map(&[&world.prod]));
+        let handle = gate.handle.clone();
+        until("the root is gone", || !handle.credentials().current().unwrap().same_as(&before)).await;
+        gate.handle.ready().await;
+        assert_eq!(rootless.refusal(address).await, "unknown_ca");
+        let expired = async {
+            while expiring.ask(address, b"hello").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, expired).await.expect("it does not expire");
+        assert_eq!(expiring.refusal(address).await, "certificate_expired");
+    }
+}
