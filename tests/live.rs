@@ -312,3 +312,23 @@ async fn a_peer_that_would_be_refused_cannot_come_back_by_a_session() {
         assert_eq!(expiring.refusal(address).await, "certificate_expired");
     }
 }
+
+#[tokio::test]
+async fn a_new_configuration_goes_on_counting_the_open_connections() {
+    let world = World::new();
+    let identity = world.identity("orders", ORDERS);
+    let (one, both) = (format!("\"{WEB}\""), format!("\"{WEB}\", \"{BATCH}\""));
+    let target = echo_application().await.to_string();
+    let setting = Setting { identity: &identity, target, peers: &one, more: "", limits: "max_connections = 1" };
+    let gate = Gate::start(&setting.toml()).await;
+    let mut first = world.peer(WEB).connect(gate.address(0)).await.unwrap();
+    assert!(talks(&mut first).await);
+    gate.apply(&Setting { peers: &both, ..setting }.toml()).await;
+    let (peer, address) = (world.peer(BATCH), gate.address(0));
+    let second = tokio::spawn(async move { peer.ask(address, b"word").await });
+    assert!(talks(&mut first).await);
+    let active = svidgate::metrics::OfListener { listener: "orders".into() };
+    assert_eq!(gate.handle.metrics().connections_active.get_or_create(&active).get(), 1);
+    drop(first);
+    timeout(PATIENCE, second).await.expect("it never gets its turn").unwrap().unwrap();
+}

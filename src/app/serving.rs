@@ -106,7 +106,7 @@ impl Serving {
         for wanted in &next.listeners {
             match self.listeners.iter().find(|listener| same_address(&listener.config(), wanted)) {
                 Some(listener) => {
-                    let plan = Listener::plan(wanted, &next.limits).map_err(|error| bind_error(wanted, error))?;
+                    let plan = listener.plan(wanted, &next.limits).map_err(|error| bind_error(wanted, error))?;
                     plans.push((listener.clone(), plan));
                 }
                 None => added.push(bind(wanted, &next, &self.metrics)?),

@@ -95,12 +95,20 @@ impl Listener {
         self.service.borrow().config.clone()
     }
 
-    /// Makes ready to do something else, without doing it yet.
+    /// Makes ready to do something else, without doing it yet. Bounds that stay the same go on counting the connections that are open.
     ///
     /// # Errors
     /// When the TLS settings are at odds with each other.
-    pub fn plan(config: &config::Listener, limits: &Limits) -> io::Result<Plan> {
-        Service::new(config, limits).map(|service| Plan(Arc::new(service)))
+    pub fn plan(&self, config: &config::Listener, limits: &Limits) -> io::Result<Plan> {
+        let mut next = Service::new(config, limits)?;
+        let current = self.service.borrow();
+        if current.limits.max_connections == limits.max_connections {
+            next.connections = current.connections.clone();
+        }
+        if current.limits.max_handshakes == limits.max_handshakes {
+            next.handshakes = current.handshakes.clone();
+        }
+        Ok(Plan(Arc::new(next)))
     }
 
     /// Follows the plan from now on with new connections; a changed policy also holds for the open ones.
