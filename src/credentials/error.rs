@@ -12,6 +12,9 @@ pub enum CredentialsError {
     /// The directory or a file named in the configuration does not exist.
     #[error("{} is not there yet; if it never comes, check the path and whether the platform is set up to issue credentials", .0.display())]
     NotThere(PathBuf),
+    /// None of the well-known places holds anything.
+    #[error("none of {} holds credentials yet; where they are elsewhere, name the directory (`--identity`, or `dir` in `[identity]`)", paths(.0))]
+    Nowhere(Vec<PathBuf>),
     /// A directory without any file that a layout knows.
     #[error("{} holds no credential file of any known layout yet; where the files have other names, give certificates, private_key and trust_bundle one by one", .0.display())]
     Nothing(PathBuf),
@@ -98,10 +101,17 @@ pub enum CredentialsError {
     Unsettled(PathBuf),
 }
 
+fn paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 impl CredentialsError {
     /// Whether this is how a directory looks that has not been filled yet, rather than one that is wrong.
     pub fn is_waiting(&self) -> bool {
-        matches!(self, Self::NotThere(_) | Self::Nothing(_) | Self::Incomplete { .. } | Self::Unsettled(_))
+        matches!(
+            self,
+            Self::NotThere(_) | Self::Nowhere(_) | Self::Nothing(_) | Self::Incomplete { .. } | Self::Unsettled(_)
+        )
     }
 
     /// The directory that holds files, but no set of them that can be read.
@@ -118,7 +128,7 @@ impl CredentialsError {
     /// A short name for metrics and status; one of a closed set.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotThere(_) => "not_there",
+            Self::NotThere(_) | Self::Nowhere(_) => "not_there",
             Self::Nothing(_) => "no_files",
             Self::Incomplete { .. } => "incomplete",
             Self::KeyMissing { .. } => "key_missing",

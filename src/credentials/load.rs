@@ -67,7 +67,7 @@ pub fn load_from(identity: &Identity, places: &[PathBuf], now: UnixTime) -> Resu
 
 /// Whether this is how a rotation looks to someone who reads in its middle.
 fn may_be_a_swap(error: &CredentialsError) -> bool {
-    matches!(error, CredentialsError::NotThere(_) | CredentialsError::KeyMismatch { .. })
+    matches!(error, CredentialsError::NotThere(_) | CredentialsError::Nowhere(_) | CredentialsError::KeyMismatch { .. })
 }
 
 /// Checks a whole set: the key is the leaf's, the leaf is an X.509-SVID inside its validity, and its chain reaches the bundle of its own

@@ -15,7 +15,7 @@ use super::{CredentialsError, Layout, Role, Source};
 /// 3. `$CREDENTIALS_DIRECTORY`: a systemd unit's `LoadCredential=`.
 ///
 /// The first that holds any credential file is taken, also while it is still being filled, and kept as long as the process lives: a
-/// moment's absence during a rotation must not let another identity in. While none does, the first is waited for.
+/// moment's absence during a rotation must not let another identity in. While none does, all of them are watched.
 pub fn well_known_places() -> Vec<PathBuf> {
     let fixed = ["/run/secrets/workload-spiffe-credentials", "/var/run/secrets/spiffe.io"];
     let systemd = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|directory| !directory.is_empty());
@@ -61,16 +61,13 @@ impl FileSet {
     }
 
     fn first_of(places: &[PathBuf]) -> Result<Self, CredentialsError> {
-        let mut waiting_for = None;
         for place in places {
             match Self::in_directory(place) {
-                Err(error @ (CredentialsError::NotThere(_) | CredentialsError::Nothing(_))) => {
-                    waiting_for.get_or_insert(error);
-                }
+                Err(CredentialsError::NotThere(_) | CredentialsError::Nothing(_)) => {}
                 found => return found,
             }
         }
-        Err(waiting_for.unwrap_or(CredentialsError::NotThere(PathBuf::new())))
+        Err(CredentialsError::Nowhere(places.to_vec()))
     }
 
     fn in_directory(path: &Path) -> Result<Self, CredentialsError> {
