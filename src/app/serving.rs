@@ -186,6 +186,7 @@ impl Serving {
         }));
         loop {
             tokio::select! {
+                biased;
                 done = &mut drained => match done {
                     Ok(()) => return Drained::Clean,
                     Err(_elapsed) => break,
@@ -202,7 +203,7 @@ impl Serving {
         for listener in &listeners {
             cut += listener.force().await;
         }
-        Drained::Forced(cut)
+        if cut == 0 { Drained::Clean } else { Drained::Forced(cut) }
     }
 }
 
