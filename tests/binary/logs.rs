@@ -5,11 +5,13 @@ use std::fs;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use rcgen::SanType;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
-use svidgate::mint::{Issue, KeyAlgorithm, KeyEncoding, bundle_map};
+use svidgate::mint::{Issue, KeyAlgorithm, KeyEncoding, Validity, bundle_map, svid_params};
 
 use super::harness::process::{Running, free_address};
-use super::harness::{BATCH, HOUR, WEB, id, replace};
+use super::harness::{BATCH, HOUR, Peer, WEB, id, replace};
 use super::{Way, connect, svidgate, talk, talk_to, text, until, until_it_talks};
 
 /// The lines of a log in JSON, which must be nothing else.
@@ -82,6 +84,37 @@ fn a_refusal_is_one_json_object_with_all_that_an_operator_needs() {
     let told = lines.iter().find(|line| line["outcome"] == "refused_by_peer").unwrap();
     assert!(told["error"].as_str().unwrap().contains("access_denied"), "the peer learns the alert: {told}");
     assert!(told.get("policy.reason").is_none(), "and no more: {told}");
+}
+
+/// What a peer writes into its certificate is its own choice: here a line that looks like ours, and a terminal's colours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_certificate_of_a_peer_forges_a_line_of_the_log() {
+    const FORGED: &str = "spiffe://prod.example/a\n2026-01-01T00:00:00.000000Z  INFO forged\r\u{1b}[31m";
+    for format in ["text", "json"] {
+        let way = Way::new();
+        let within = free_address();
+        way.write(&way.toml_between("127.0.0.1:0", &within.to_string(), WEB, ""));
+        let (mut gate, _) = way.start(&["--log-format", format]);
+        for sans in [vec![FORGED], vec![WEB, FORGED], vec!["spiffe://prod.example\nforged/a"]] {
+            let mut params = svid_params(&id(WEB), Validity::from_now(HOUR)).unwrap();
+            params.subject_alt_names = sans.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+            params.distinguished_name.push(rcgen::DnType::CommonName, FORGED);
+            let key = KeyAlgorithm::P256.generate().unwrap();
+            let chain = [way.world.prod.sign(&params, &key).unwrap(), way.world.prod.subordinate_der().clone()];
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            assert_eq!(Peer::presenting(chain.into(), &key).refusal(within).await, "bad_certificate");
+        }
+        until("all are told of", || gate.printed().matches("policy.reason").count() >= 3);
+        gate.says(&["policy.reason", "forged"]);
+        gate.signal(Signal::SIGTERM);
+        let (_, log) = gate.end();
+        let is_forged = |line: &str| {
+            !line.starts_with(if format == "json" { "{\"timestamp\":" } else { "20" })
+                || line.contains("Z  INFO forged") && !line.contains("refused")
+        };
+        let forged: Vec<_> = log.lines().filter(|line| is_forged(line)).collect();
+        assert!(forged.is_empty() && !log.contains(['\u{1b}', '\r']), "{format}: {forged:#?}\n{log}");
+    }
 }
 
 #[test]

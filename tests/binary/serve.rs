@@ -101,6 +101,8 @@ fn with_no_credentials_in_any_well_known_place_it_waits_for_the_first_and_says_s
     let first = svidgate::credentials::well_known_places().remove(0);
     gate.says(&["WARN waiting for credentials", &format!("{} is not there yet", first.display())]);
     assert!(gate.is_running());
+    gate.signal(Signal::SIGTERM);
+    assert_eq!(gate.end().0.code(), Some(0), "waiting, it still obeys");
 }
 
 #[test]
