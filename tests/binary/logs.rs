@@ -218,7 +218,7 @@ fn no_private_key_is_ever_logged_even_at_trace_level() {
         until("it is told", || gate.printed().matches("are not good").count() > before);
     }
     gate.signal(Signal::SIGUSR2);
-    gate.says(&["status", "identity.layout"]);
+    gate.says(&["status", "credentials.layout"]);
     gate.signal(Signal::SIGTERM);
     let (_, log) = gate.end();
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "{log}");

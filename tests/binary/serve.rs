@@ -91,15 +91,17 @@ fn elsewhere() -> bool {
 }
 
 #[test]
-fn with_no_credentials_in_any_well_known_place_it_waits_for_the_first_and_says_so() {
+fn with_no_credentials_in_any_well_known_place_it_waits_and_names_them() {
     if elsewhere() {
         return;
     }
     let target = echo().to_string();
     let args = ["inbound", "--listen", "127.0.0.1:0", "--target", &target, "--allow", WEB];
     let mut gate = Running::start(&mut svidgate(&args));
-    let first = svidgate::credentials::well_known_places().remove(0);
-    gate.says(&["WARN waiting for credentials", &format!("{} is not there yet", first.display())]);
+    let line = gate.says(&["WARN waiting for credentials", "name the directory (`--identity`"]);
+    for place in svidgate::credentials::well_known_places() {
+        assert!(line.contains(shown(&place)), "{} is missing in {line}", place.display());
+    }
     assert!(gate.is_running());
     gate.signal(Signal::SIGTERM);
     assert_eq!(gate.end().0.code(), Some(0), "waiting, it still obeys");

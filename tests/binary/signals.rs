@@ -174,14 +174,14 @@ fn sigusr1_looks_at_the_credentials_and_sigusr2_logs_how_things_stand() {
     gate.signal(Signal::SIGUSR2);
     gate.says(&["status", "listener=\"out\"", "connections=1"]);
     gate.says(&["status", "listener=\"in\"", "connections=1"]);
-    let line = gate.says(&["status", "identity.layout=\"gce\"", "identity.accepted=1", WEB]);
+    let line = gate.says(&["status", "credentials.layout=\"gce\"", "credentials.accepted=1", WEB]);
     let unchanged = |line: &str| -> u64 {
-        line.split_once("identity.unchanged=").unwrap().1.split(' ').next().unwrap().parse().unwrap()
+        line.split_once("credentials.unchanged=").unwrap().1.split(' ').next().unwrap().parse().unwrap()
     };
     let before = unchanged(&line);
     gate.signal(Signal::SIGUSR1);
     until("it has looked", || {
         gate.signal(Signal::SIGUSR2);
-        gate.printed().lines().any(|line| line.contains("identity.unchanged=") && unchanged(line) > before)
+        gate.printed().lines().any(|line| line.contains("credentials.unchanged=") && unchanged(line) > before)
     });
 }
