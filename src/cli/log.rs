@@ -5,9 +5,8 @@ use std::io::IsTerminal;
 use clap::Args;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Config, ConfigError, Log, LogFormat};
 
 /// How many lines may wait for a slow reader before further ones are dropped. At about 500 bytes a line, 32 MiB.
 const LINES_WAITING: usize = 65_536;
@@ -19,8 +18,8 @@ pub(super) struct LogArgs {
     /// The shape of a log line
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     log_format: Option<FormatArg>,
-    /// What is logged: error, warn, info, debug, trace, or a filter in the syntax of RUST_LOG [default: info]
-    #[arg(long, global = true, env = "RUST_LOG", value_name = "LEVEL")]
+    /// What is logged: error, warn, info, debug, trace, or a filter in the syntax of RUST_LOG, over which it wins [default: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }
 
@@ -31,14 +30,24 @@ enum FormatArg {
 }
 
 impl LogArgs {
-    /// Starts logging. Lines written before the guard is dropped reach the log.
+    /// What shall be logged, as a filter that is known to be one.
     ///
     /// # Errors
-    /// When the level is no filter.
-    pub(super) fn start(&self, file: &Log) -> Result<WorkerGuard, ParseError> {
-        let level = self.log_level.as_deref().or(file.level.as_deref()).unwrap_or("info");
+    /// When it is none, or misspelt: nothing at all would be logged then.
+    pub(super) fn filter(&self, file: &Log) -> Result<String, ConfigError> {
+        if let Some(level) = &self.log_level {
+            return Config::log_filter("--log-level", level);
+        }
+        match std::env::var_os("RUST_LOG").filter(|filter| !filter.is_empty()) {
+            Some(filter) => Config::log_filter("RUST_LOG", &filter.to_string_lossy()),
+            None => Ok(file.level.clone().unwrap_or_else(|| "info".into())),
+        }
+    }
+
+    /// Starts logging. Lines written before the guard is dropped reach the log, if somebody reads it.
+    pub(super) fn start(&self, filter: &str, format: Option<LogFormat>) -> WorkerGuard {
         // What rustls says below a warning is for those who debug rustls; it may quote handshakes.
-        let filter = EnvFilter::builder().parse(format!("rustls=warn,{level}"))?;
+        let filter = EnvFilter::builder().parse_lossy(format!("rustls=warn,{filter}"));
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(LINES_WAITING)
@@ -48,13 +57,13 @@ impl LogArgs {
         let format = match self.log_format {
             Some(FormatArg::Text) => LogFormat::Text,
             Some(FormatArg::Json) => LogFormat::Json,
-            None => file.format.unwrap_or_default(),
+            None => format.unwrap_or_default(),
         };
         match format {
             LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal() && no_color_unset()).init(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
         }
-        Ok(guard)
+        guard
     }
 }
 

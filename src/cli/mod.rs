@@ -1,18 +1,20 @@
 //! The command line: one verb a file. Commands print; nothing below them does.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks to its user")]
 
 mod check;
 mod demo;
 mod identity;
 mod log;
+mod out;
 mod quick;
 mod run;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config;
+use out::{err, out};
 
 /// An mTLS reverse proxy for workload-to-workload traffic that lives on X.509-SVIDs from disk.
 ///
@@ -64,7 +66,7 @@ pub fn main() -> ExitCode {
     match cli.command.run(&cli.log) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(err(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -80,11 +82,14 @@ impl Command {
             Self::Demo(args) => demo::demo(args),
             Self::Identity(command) => command.run(),
             Self::Schema => {
-                println!("{:#}", config::schema());
+                writeln!(out(), "{:#}", config::schema())?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Completions { shell } => {
-                clap_complete::generate(*shell, &mut Cli::command(), "svidgate", &mut std::io::stdout());
+                // clap panics where it cannot write.
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Cli::command(), "svidgate", &mut script);
+                out().write_all(&script)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Man { verb } => man(verb),
@@ -99,6 +104,6 @@ fn man(verb: &[String]) -> anyhow::Result<ExitCode> {
         let Some(found) = command.find_subcommand(name) else { anyhow::bail!("there is no verb `{}`", verb.join(" ")) };
         command = found.clone();
     }
-    clap_mangen::Man::new(command).render(&mut std::io::stdout())?;
+    clap_mangen::Man::new(command).render(&mut out())?;
     Ok(ExitCode::SUCCESS)
 }

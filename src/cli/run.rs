@@ -1,5 +1,6 @@
 //! `run`, and the one-listener commands: serve until told to stop, following the configuration file.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::log::LogArgs;
+use super::out::err;
 use crate::app::{App, Applied, Drained, Handle};
 use crate::config::{Config, ConfigError};
 use crate::shutdown::{Signal, Signals};
@@ -41,11 +43,14 @@ fn serve(
     let config = match config {
         Ok(config) => config,
         Err(faults) => {
-            eprintln!("{faults}");
-            return Ok(ExitCode::from(2));
+            return refuse(&faults);
         }
     };
-    let _log = log.start(&config.log).context("the log level is no filter")?;
+    let filter = match log.filter(&config.log) {
+        Ok(filter) => filter,
+        Err(faults) => return refuse(&faults),
+    };
+    let _log = log.start(&filter, config.log.format);
     raise_descriptor_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.limits.worker_threads {
@@ -65,6 +70,12 @@ fn serve(
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Says what is wrong with what we are asked to do.
+fn refuse(faults: &ConfigError) -> anyhow::Result<ExitCode> {
+    writeln!(err(), "{faults}")?;
+    Ok(ExitCode::from(2))
 }
 
 /// A proxied connection uses two descriptors, and many systems start a process with 1,024: the soft limit goes up to the hard one.
@@ -124,7 +135,12 @@ async fn reload(file: &Path, handle: &Handle) {
             Err(error) => tracing::error!(%error, "the new configuration cannot be put in place; the old one stays"),
         },
         Err(faults) => {
-            tracing::error!(error = %faults, "the new configuration is faulty; the old one stays");
+            // A line of the log for each: whoever reads logs reads lines.
+            for fault in &faults.faults {
+                tracing::error!(error = %fault, hint = fault.hint, "a fault in the new configuration");
+            }
+            let count = faults.faults.len() + faults.omitted;
+            tracing::error!(faults = count, "the new configuration is faulty; the old one stays");
             handle.config_refused(faults.to_string()).await;
         }
     }

@@ -9,8 +9,10 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, Deserializer};
 
 use super::fault::{ConfigError, Faults, Place, Spot};
+use super::field::Field;
 use super::file::File;
 use super::flags::Flags;
+use super::word::LogFilter;
 use super::{Config, listeners, schema, settings, structure};
 
 /// The largest file read, in bytes.
@@ -77,6 +79,16 @@ impl Config {
         let (config, _) = convert(flags.file(), Spot::Flag("--listen"), &mut faults);
         faults.finish(config)
     }
+
+    /// A filter for log lines from elsewhere than the file: `flag`, by which faults name its place, says `text`.
+    ///
+    /// # Errors
+    /// When it is none, or looks like a misspelt level.
+    pub fn log_filter(flag: &'static str, text: &str) -> Result<String, ConfigError> {
+        let mut faults = Faults::new("", "");
+        let filter = Field::<LogFilter>::typed(Spot::Flag(flag), text).value(&mut faults);
+        faults.finish(filter.map(|filter| filter.0).unwrap_or_default())
+    }
 }
 
 /// What `text` means, as far as it has no faults.
@@ -121,7 +133,8 @@ fn read_text(path: &Path, name: &str) -> Result<String, ConfigError> {
     let fail = |what: &str, error: &std::io::Error| ConfigError::of_file(name, format!("{what}: {error}"), None);
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            ConfigError::of_file(name, "there is no such file", Some("name the configuration with `--config FILE`"))
+            let hint = "check the path; `svidgate inbound` and `svidgate outbound` run one listener without a file";
+            ConfigError::of_file(name, "there is no such file", Some(hint))
         }
         _ => fail("the file cannot be looked at", &error),
     })?;

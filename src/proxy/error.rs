@@ -4,7 +4,7 @@ use std::io;
 
 use crate::credentials::Unusable;
 use crate::metrics::Outcome;
-use crate::tls::{HandshakeError, Refusal, received_alert};
+use crate::tls::{HandshakeError, Refusal};
 
 use super::relay::{Broken, Side};
 use super::upstream::UpstreamError;
@@ -51,9 +51,7 @@ impl ConnectionError {
                 HandshakeError::NotTls | HandshakeError::Tls(_) | HandshakeError::Io(_) => Outcome::HandshakeFailed,
             },
             Self::Upstream(_) => Outcome::Unreachable,
-            Self::Broken(Broken { side: Side::Tls, error }) if received_alert(error).is_some() => {
-                Outcome::RefusedByPeer
-            }
+            Self::Broken(broken) if broken.alert().is_some() => Outcome::RefusedByPeer,
             Self::Broken(Broken { side: Side::Tls, error }) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Outcome::Truncated
             }

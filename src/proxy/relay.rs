@@ -7,12 +7,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_rustls::TlsStream;
 
 use super::socket::Socket;
+use crate::tls::{alert_name, received_alert};
 
 /// The relay of one connection. It can be stopped between any two polls and run again: nothing is lost.
 pub(super) struct Relay {
@@ -109,13 +111,28 @@ pub enum Side {
 
 /// A relay that did not end cleanly: which side broke, and how.
 #[derive(Debug, thiserror::Error)]
-#[error("the {} side broke: {error}", match side { Side::Tls => "TLS", Side::Plain => "plaintext" })]
+#[error("{}", self.told())]
 pub struct Broken {
     /// The side.
     pub side: Side,
     /// What the transport reported.
     #[source]
     pub error: io::Error,
+}
+
+impl Broken {
+    /// The alert with which the peer ended the connection. In TLS 1.3 a server's refusal comes this way.
+    pub(super) fn alert(&self) -> Option<AlertDescription> {
+        received_alert(&self.error).filter(|_| self.side == Side::Tls)
+    }
+
+    fn told(&self) -> String {
+        match (self.alert(), self.side) {
+            (Some(alert), _) => format!("the peer ended the connection with the alert {}", alert_name(alert)),
+            (None, Side::Tls) => format!("the TLS side broke: {}", self.error),
+            (None, Side::Plain) => format!("the plaintext side broke: {}", self.error),
+        }
+    }
 }
 
 /// One direction.

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+pub(crate) mod process;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use self::report::{Read, Report, Warning};
+use super::out::{err, out};
 use crate::config::{Config, Listener, Origin, Target, is_loopback};
 use crate::credentials::{self, CredentialsError, Loaded};
 use crate::spiffe::UnixTime;
@@ -33,9 +34,9 @@ pub(super) struct Check {
 pub(super) fn check(args: &Check) -> anyhow::Result<ExitCode> {
     let report = inspect(args);
     if args.json {
-        writeln!(std::io::stdout().lock(), "{:#}", report.to_json())?;
+        writeln!(out(), "{:#}", report.to_json())?;
     } else {
-        report.write(&mut std::io::stdout().lock(), &mut std::io::stderr().lock())?;
+        report.write(&mut out(), &mut err())?;
     }
     Ok(ExitCode::from(report.exit_code()))
 }

@@ -50,7 +50,7 @@ async fn perform(args: &Demo, mut story: Story) -> anyhow::Result<ExitCode> {
     for act in 0.. {
         let done = loop {
             tokio::select! {
-                signal = signals.next() => if signal == Signal::Stop { break true },
+                () = stopped(&mut signals) => break true,
                 () = ended(end) => break true,
                 _ = progress.tick() => story.progress(&traffic.counts()),
                 _ = second.tick() => break false,
@@ -62,12 +62,17 @@ async fn perform(args: &Demo, mut story: Story) -> anyhow::Result<ExitCode> {
         tokio::select! {
             result = perform_act(act, &mut world, &traffic, &mut story) => result?,
             // The act is cut short, the story is not.
+            () = stopped(&mut signals) => break,
             () = ended(end) => break,
         }
     }
     let counts = traffic.stop().await;
     world.stop().await;
     Ok(story.conclude(&counts))
+}
+
+async fn stopped(signals: &mut Signals) {
+    while signals.next().await != Signal::Stop {}
 }
 
 async fn ended(end: Option<Instant>) {

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::traffic::Counts;
 use super::uninvited::Answer;
 use super::world::World;
+use crate::cli::out::out;
 
 /// The story so far.
 pub(super) struct Story {
@@ -110,8 +111,8 @@ impl Story {
             self.refused
         );
         if self.is_terminal {
-            let _ = write!(io::stdout(), "\r\x1b[2K{line}");
-            let _ = io::stdout().flush();
+            let _ = write!(out(), "\r\x1b[2K{line}");
+            let _ = out().flush();
             self.has_progress_line = true;
         } else if self.last_progress.elapsed() >= Duration::from_secs(5) {
             self.last_progress = Instant::now();
@@ -143,14 +144,13 @@ impl Story {
 
     fn clear_progress(&mut self) {
         if self.has_progress_line {
-            let _ = write!(io::stdout(), "\r\x1b[2K");
+            let _ = write!(out(), "\r\x1b[2K");
             self.has_progress_line = false;
         }
     }
 
-    /// A reader that has gone away (`svidgate demo | head`) ends the telling, not the demo.
     fn print(&self, text: &str) {
-        let _ = writeln!(io::stdout(), "{text}");
+        let _ = writeln!(out(), "{text}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::out::out;
 use crate::credentials::{Identity, Source, inspect, load};
 use crate::mint::{Authority, COMMON_NAME, Generation, Writer, WriterStyle, bundle_map};
 use crate::spiffe::{SpiffeId, TrustDomain, UnixTime};
@@ -95,7 +96,7 @@ fn workload(text: &str) -> Result<SpiffeId, String> {
 /// When the credentials cannot be made or written, or what was written cannot be used.
 pub(crate) fn mint(args: &Mint) -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(args)?;
-    let mut out = io::stdout().lock();
+    let mut out = out();
     workshop.first(&mut out)?;
     if let Some(period) = args.rotate_every {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

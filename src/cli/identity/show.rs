@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::out::out;
 use crate::credentials::{Identity, Inspection, Source, inspect, well_known_places};
 use crate::spiffe::{CertificateFacts, UnixTime};
 
@@ -31,7 +32,7 @@ pub(crate) fn show(args: &Show) -> anyhow::Result<ExitCode> {
     let source = args.directory.clone().map_or(Source::WellKnown, Source::Directory);
     let places = well_known_places();
     let inspection = inspect(&Identity { source, ..Identity::default() }, &places, UnixTime::now());
-    let mut out = io::stdout().lock();
+    let mut out = out();
     if args.json {
         let answer = Answer { usable: inspection.is_acceptable(), inspection: &inspection };
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
