@@ -538,10 +538,8 @@ async fn a_moments_absence_lets_no_other_well_known_place_in() {
     let watcher =
         CredentialWatcher::start_in(surroundings, Identity::default(), store.clone(), &CancellationToken::new());
     let id = || store.current().map(|current| current.svid.id.to_string());
-    until("the first place is named", || {
-        watcher.status().error.is_some_and(|error| error.contains("/first is not there"))
-    })
-    .await;
+    let both = format!("none of {}, {} holds credentials yet", places[0].display(), places[1].display());
+    until("both places are named", || watcher.status().error.is_some_and(|error| error.starts_with(&both))).await;
     writers[0].write(&first).unwrap();
     until("the first place is in use", || id().as_deref() == Some(ID)).await;
     writers[1].write(&other).unwrap();
