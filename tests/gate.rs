@@ -22,21 +22,7 @@ async fn inbound(world: &World, more: &str) -> Gate {
 }
 
 fn inbound_toml(identity: &std::path::Path, target: &str, more: &str) -> String {
-    format!(
-        r#"
-        [identity]
-        dir = "{}"
-        [[inbound]]
-        name = "orders"
-        listen = "127.0.0.1:0"
-        target = "{target}"
-        {more}
-        [[inbound.rule]]
-        name = "frontend"
-        peers = ["{WEB}"]
-        "#,
-        identity.display()
-    )
+    harness::inbound_toml(identity, &format!("\"{target}\""), &format!("\"{WEB}\""), more, "")
 }
 
 fn outbound_toml(identity: &std::path::Path, target: &str, more: &str) -> String {
@@ -326,7 +312,7 @@ async fn a_handshake_has_a_deadline() {
     let world = World::new();
     let target = echo_application().await;
     let toml = inbound_toml(&world.identity("orders", ORDERS), &target.to_string(), "")
-        + "[limits]\nhandshake_timeout = \"100ms\"\n";
+        + "handshake_timeout = \"100ms\"\n";
     let gate = Gate::start(&toml).await;
     let mut silent = TcpStream::connect(gate.address(0)).await.unwrap();
     let ended = tokio::time::timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it waits for ever");

@@ -7,7 +7,7 @@ mod harness;
 use std::path::Path;
 use std::time::Duration;
 
-use harness::{BATCH, Gate, ORDERS, PATIENCE, Peer, WEB, World, authority, echo_application, id, until};
+use harness::{BATCH, Gate, ORDERS, PATIENCE, Peer, WEB, World, authority, echo_application, id, inbound_toml, until};
 use svidgate::app::Applied;
 use svidgate::config::{Config, ListenAddress};
 use svidgate::metrics::Outcome;
@@ -28,23 +28,7 @@ struct Setting<'a> {
 impl Setting<'_> {
     fn toml(&self) -> String {
         let Self { identity, target, peers, more, limits } = self;
-        format!(
-            r#"
-            [identity]
-            dir = "{}"
-            [[inbound]]
-            name = "orders"
-            listen = "127.0.0.1:0"
-            target = "{target}"
-            {more}
-            [[inbound.rule]]
-            name = "callers"
-            peers = [{peers}]
-            [limits]
-            {limits}
-            "#,
-            identity.display()
-        )
+        inbound_toml(identity, &format!("\"{target}\""), &format!("[{peers}]"), more, limits)
     }
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use harness::{Gate, ORDERS, PATIENCE, WEB, World, echo_application, until};
+use harness::{Gate, ORDERS, PATIENCE, WEB, World, echo_application, inbound_toml, until};
 use svidgate::app::Drained;
 use svidgate::metrics::Outcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,23 +17,8 @@ use tokio_rustls::client::TlsStream;
 
 /// An inbound listener before `target`, with limits.
 async fn inbound(world: &World, target: &str, limits: &str) -> Gate {
-    Gate::start(&format!(
-        r#"
-        [identity]
-        dir = "{}"
-        [[inbound]]
-        name = "orders"
-        listen = "127.0.0.1:0"
-        target = {target}
-        [[inbound.rule]]
-        name = "web"
-        peers = ["{WEB}"]
-        [limits]
-        {limits}
-        "#,
-        world.identity("orders", ORDERS).display()
-    ))
-    .await
+    let identity = world.identity("orders", ORDERS);
+    Gate::start(&inbound_toml(&identity, target, &format!("\"{WEB}\""), "", limits)).await
 }
 
 /// A service that the test plays itself: its address, and the connections that arrive.

@@ -694,27 +694,3 @@ async fn polling_follows_where_inotify_is_exhausted() {
     assert!(!following.status().events);
     assert_eq!(told.count("file system events are not to be had"), 1);
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes half a minute: cargo test --test rotation -- --ignored a_thousand_rotations --nocapture"]
-async fn a_thousand_rotations_are_each_in_use_within_a_tenth_of_a_second() {
-    let authority = authority("prod.example");
-    let following = Following::new();
-    let writer = following.writer(WriterStyle::Gce);
-    let mut current = following.store.subscribe();
-    let mut times = Vec::new();
-    for _ in 0..1000 {
-        let next = generation(&authority, ID);
-        let written = Instant::now();
-        writer.write(&next).unwrap();
-        while !following.uses(&next) {
-            current.changed().await.unwrap();
-        }
-        times.push(written.elapsed());
-    }
-    times.sort();
-    println!("median {:?}, 99 of 100 within {:?}, all within {:?}", times[500], times[990], times[999]);
-    assert!(times[990] < Duration::from_millis(100), "{:?}", times[990]);
-    assert_eq!(following.status().generation, 1000);
-    assert_eq!(following.status().refused, 0);
-}

@@ -5,14 +5,11 @@ mod pattern;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::spiffe::SpiffeId;
 pub use pattern::{Clause, Pattern, PatternError};
 
 /// What a rule does with a peer that it matches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Action {
     /// Lets the peer in, unless another rule denies it.
     #[default]

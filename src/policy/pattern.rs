@@ -3,9 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer};
-
 use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 
 /// A pattern that a SPIFFE ID matches or not, such as `spiffe://prod.example/ns/web/sa/*`.
@@ -214,24 +211,5 @@ impl fmt::Display for Segment {
             Self::Literal(text) => f.write_str(text),
             Self::Any => f.write_str("*"),
         }
-    }
-}
-
-/// By a visitor, so that the error points at the very pattern in a list.
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Pattern;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a SPIFFE ID pattern, \"spiffe://trust-domain/path/*\"")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pattern, E> {
-                Pattern::parse(text).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(Text)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::{Error as _, Visitor};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest SPIFFE ID read, in bytes. SPIFFE-ID §2.3: every implementation supports 2,048 and none should make a
@@ -246,26 +246,7 @@ impl Serialize for TrustDomain {
     }
 }
 
-/// From configuration: lenient in case, by a visitor so that the error points at the very value.
-impl<'de> Deserialize<'de> for SpiffeId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = SpiffeId;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a SPIFFE ID, \"spiffe://trust-domain/path\"")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SpiffeId, E> {
-                SpiffeId::parse_lenient(text).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
-/// From configuration and bundle maps: exactly as written.
+/// From bundle maps: exactly as written.
 impl<'de> Deserialize<'de> for TrustDomain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;

@@ -101,6 +101,27 @@ impl World {
     }
 }
 
+/// One inbound listener named `orders`. `target` and `peers` are TOML values, `listener` and `limits` more lines of their tables.
+pub(crate) fn inbound_toml(identity: &Path, target: &str, peers: &str, listener: &str, limits: &str) -> String {
+    format!(
+        r#"
+        [identity]
+        dir = "{}"
+        [[inbound]]
+        name = "orders"
+        listen = "127.0.0.1:0"
+        target = {target}
+        {listener}
+        [[inbound.rule]]
+        name = "callers"
+        peers = {peers}
+        [limits]
+        {limits}
+        "#,
+        identity.display()
+    )
+}
+
 /// Puts a file in place by a rename.
 pub(crate) fn replace(path: &Path, content: &[u8]) {
     let next = path.with_extension("next");
