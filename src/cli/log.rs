@@ -1,6 +1,8 @@
 //! Where log lines go: standard error, through a thread of their own, so that a slow reader of the log never stops traffic.
 
 use std::io::IsTerminal;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use clap::Args;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -10,6 +12,9 @@ use crate::config::{Config, ConfigError, Log, LogFormat};
 
 /// How many lines may wait for a slow reader before further ones are dropped. At about 500 bytes a line, 32 MiB.
 const LINES_WAITING: usize = 65_536;
+
+/// How long an ending process waits for a reader of the log that does not read.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// What is logged, and how. The command line wins over the environment, the environment over the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -45,7 +50,7 @@ impl LogArgs {
     }
 
     /// Starts logging. Lines written before the guard is dropped reach the log, if somebody reads it.
-    pub(super) fn start(&self, filter: &str, format: Option<LogFormat>) -> WorkerGuard {
+    pub(super) fn start(&self, filter: &str, format: Option<LogFormat>) -> Waiting {
         // What rustls says below a warning is for those who debug rustls; it may quote handshakes.
         let filter = EnvFilter::builder().parse_lossy(format!("rustls=warn,{filter}"));
         let (writer, guard) = NonBlockingBuilder::default()
@@ -63,7 +68,25 @@ impl LogArgs {
             LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal() && no_color_unset()).init(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
         }
-        guard
+        Waiting(Some(guard))
+    }
+}
+
+/// The lines that wait to be written. Dropping it gives their reader a last moment to take them.
+pub(super) struct Waiting(Option<WorkerGuard>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let guard = self.0.take();
+        let (done, written) = channel();
+        // Where the log is stuck the guard prints to standard output, which may be stuck as well.
+        let writing = std::thread::Builder::new().name("last-lines".into()).spawn(move || {
+            drop(guard);
+            let _ = done.send(());
+        });
+        if writing.is_ok() {
+            let _ = written.recv_timeout(LAST_MOMENT);
+        }
     }
 }
 
