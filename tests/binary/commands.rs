@@ -47,6 +47,7 @@ fn check_ends_with_0_1_or_2_and_so_it_does_when_its_reader_has_gone() {
     let no_credentials = Way::without_credentials();
     let faulty = Way::new();
     faulty.write("nonsense = 1\n");
+    assert_eq!(unread(&["run", "--config", "/no/such/file"]), Some(2));
     for (way, code) in [(&good, 0), (&no_credentials, 1), (&faulty, 2)] {
         let file = shown(&way.config);
         for more in [&[][..], &["--json"]] {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
+use std::net::SocketAddr;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rcgen::SanType;
@@ -12,7 +15,7 @@ use svidgate::mint::{Issue, KeyAlgorithm, KeyEncoding, Validity, bundle_map, svi
 
 use super::harness::process::{Running, free_address};
 use super::harness::{BATCH, HOUR, Peer, WEB, id, replace};
-use super::{Way, connect, svidgate, talk, talk_to, text, until, until_it_talks};
+use super::{Way, connect, talk_to, text, until, until_it_talks};
 
 /// The lines of a log in JSON, which must be nothing else.
 fn objects(log: &str) -> Vec<Value> {
@@ -230,50 +233,70 @@ fn no_private_key_is_ever_logged_even_at_trace_level() {
     }
 }
 
+/// A way in on a port that is known before anything is logged.
+fn known_way(more: impl FnOnce(&Way) -> String) -> (Way, SocketAddr) {
+    let (way, out) = (Way::new(), free_address());
+    let within = format!("unix:{}", way.world.path("in.sock").display());
+    way.write(&way.toml_between(&out.to_string(), &within, WEB, &more(&way)));
+    (way, out)
+}
+
 #[test]
 fn a_log_that_nobody_reads_stops_no_traffic() {
-    let way = Way::new();
-    let out = free_address();
-    let within = format!("unix:{}", way.world.path("in.sock").display());
-    way.write(&way.toml_between(&out.to_string(), &within, WEB, ""));
+    let (way, out) = known_way(|_| String::new());
+    let (mut reader, writer) = std::io::pipe().unwrap();
     let mut command = way.command(&["--log-level", "trace"]);
-    let mut gate = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("it listens", || connect(out).is_ok_and(|stream| talk(&stream).is_ok()));
+    let gate = Running::unread(command.stdout(Stdio::null()).stderr(writer));
+    drop(command);
+    until_it_talks(out);
     // A pipe holds 64 KiB; each of these is at least 500 bytes of log.
     for _ in 0..300 {
         talk_to(out).unwrap();
     }
-    let pid = nix::unistd::Pid::from_raw(gate.id().cast_signed());
-    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
-    let mut status = None;
-    until("it ends", || {
-        status = gate.try_wait().unwrap();
-        status.is_some()
-    });
-    assert_eq!(status.unwrap().code(), Some(0));
+    gate.signal(Signal::SIGTERM);
+    assert_eq!(gate.end().0.code(), Some(0));
     let mut log = Vec::new();
-    std::io::Read::read_to_end(&mut gate.stderr.take().unwrap(), &mut log).unwrap();
+    reader.read_to_end(&mut log).unwrap();
     assert!(log.len() >= 60 * 1024, "the pipe was full: {} bytes", log.len());
 }
 
 #[test]
-fn a_log_whose_reader_has_gone_stops_no_traffic() {
-    let way = Way::new();
-    let out = free_address();
-    let within = format!("unix:{}", way.world.path("in.sock").display());
-    way.write(&way.toml_between(&out.to_string(), &within, WEB, ""));
+fn a_log_that_nobody_reads_and_that_can_take_no_more_keeps_nothing_from_ending() {
+    // Each status is a line a listener: more lines than the log keeps waiting are quickly made.
+    let (way, out) = known_way(|way| {
+        let listener = |number: u32| {
+            let socket = way.world.path(&format!("{number}.sock"));
+            format!(
+                "[[outbound]]\nlisten = \"unix:{}\"\ntarget = \"127.0.0.1:1\"\nexpect = [{WEB:?}]\n",
+                socket.display()
+            )
+        };
+        (0..300).map(listener).collect()
+    });
+    let (_reader, writer) = std::io::pipe().unwrap();
     let mut command = way.command(&[]);
-    let mut gate = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop((gate.stdout.take(), gate.stderr.take()));
+    let gate = Running::unread(command.stdout(writer.try_clone().unwrap()).stderr(writer));
+    until_it_talks(out);
+    for _ in 0..400 {
+        gate.signal(Signal::SIGUSR2);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    talk_to(out).unwrap();
+    gate.signal(Signal::SIGTERM);
+    assert_eq!(gate.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_log_whose_reader_has_gone_stops_no_traffic() {
+    let (way, out) = known_way(|_| String::new());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = way.command(&[]);
+    let gate = Running::unread(command.stdout(writer.try_clone().unwrap()).stderr(writer));
     until_it_talks(out);
     for _ in 0..20 {
         talk_to(out).unwrap();
     }
-    let pid = nix::unistd::Pid::from_raw(gate.id().cast_signed());
-    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
-    assert_eq!(gate.wait().unwrap().code(), Some(0));
-    // And a command that has something to say of itself says it to nobody.
-    let mut faulty = svidgate(&["run", "--config", "/no/such/file"]).stderr(Stdio::piped()).spawn().unwrap();
-    drop(faulty.stderr.take());
-    assert_eq!(faulty.wait().unwrap().code(), Some(2));
+    gate.signal(Signal::SIGTERM);
+    assert_eq!(gate.end().0.code(), Some(0));
 }

@@ -32,6 +32,13 @@ impl Running {
         Self { input: child.stdin.take(), child, printed, readers }
     }
 
+    /// Starts `command` with the streams that it was given, which nobody here reads.
+    pub(crate) fn unread(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::null()).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+        Self { child, input: None, printed: Arc::default(), readers: Vec::new() }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
