@@ -187,10 +187,7 @@ impl Serving {
         loop {
             tokio::select! {
                 biased;
-                done = &mut drained => match done {
-                    Ok(()) => return Drained::Clean,
-                    Err(_elapsed) => break,
-                },
+                _ = &mut drained => break,
                 Ok(()) = self.credentials.changed() => self.renew(),
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
@@ -203,6 +200,8 @@ impl Serving {
         for listener in &listeners {
             cut += listener.force().await;
         }
+        // Those that accept hold the sockets, whose files go with them.
+        while self.tasks.join_next().await.is_some() {}
         if cut == 0 { Drained::Clean } else { Drained::Forced(cut) }
     }
 }
