@@ -243,8 +243,7 @@ impl Service {
                 Connector::new(alpn, min_tls, patience).map(|connector| TlsSide::Outbound(connector, name))
             }
         };
-        let upstream =
-            Upstream { targets: config.targets.clone(), patience: limits.connect_timeout, keepalive: limits.keepalive };
+        let upstream = Upstream::new(config.targets.clone(), limits.connect_timeout, limits.keepalive);
         Ok(Self {
             side: side.map_err(io::Error::other)?,
             upstream,
