@@ -15,8 +15,13 @@ pub(super) async fn serve(
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
     let terms = connection.terms()?;
-    let handshake = connection.following.unless_forced(acceptor.accept(client, &terms)).await?;
-    let (client, peer) = handshake.map_err(said_nothing)?;
+    let handshake = async {
+        match acceptor.accept(client, &terms).await {
+            Ok(secured) => Ok(secured),
+            Err((error, socket)) => Err(turned_away(error, socket).await),
+        }
+    };
+    let (client, peer) = connection.following.unless_forced(handshake).await??;
     connection.proven(&peer, Agreed::of(client.get_ref().1));
     let dialled = connection.following.unless_forced(service.upstream.connect()).await?;
     let (application, target) = dialled.inspect_err(|_| client.get_ref().0.abort())?;
@@ -25,10 +30,14 @@ pub(super) async fn serve(
     connection.carry(standing, Relay::new(client.into(), application)).await
 }
 
-/// A client that left without a byte is a health check, not a failed handshake.
-fn said_nothing((error, socket): (HandshakeError, Option<Socket>)) -> ConnectionError {
-    match (error, socket) {
-        (HandshakeError::Io(_), Some(socket)) if !socket.heard() => ConnectionError::Probe,
-        (error, _) => error.into(),
+/// A client that left without a byte is a health check, not a failed handshake; one that was told why shall hear it.
+async fn turned_away(error: HandshakeError, socket: Option<Socket>) -> ConnectionError {
+    match (&error, socket) {
+        (HandshakeError::Io(_), Some(socket)) if !socket.heard() => return ConnectionError::Probe,
+        (HandshakeError::Refused(_) | HandshakeError::NotTls | HandshakeError::Tls(_), Some(socket)) => {
+            Box::pin(socket.part()).await;
+        }
+        _ => {}
     }
+    error.into()
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,17 +20,25 @@ pub(super) enum ListenSocket {
     Unix(UnixSocket),
 }
 
-/// A listening unix socket; its file goes with it.
+/// A listening unix socket; its file goes with it, unless someone else has put theirs in its place.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode of the file, which no other file has for as long as the socket is open.
+    file: Option<(u64, u64)>,
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.file == identity(&self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl ListenSocket {
@@ -92,18 +100,24 @@ fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    let file = identity(path);
     socket.listen(BACKLOG)?;
-    Ok(UnixSocket { listener: UnixListener::from_std(socket.into())?, path: path.to_owned() })
+    Ok(UnixSocket { listener: UnixListener::from_std(socket.into())?, path: path.to_owned(), file })
 }
 
 /// Removes a socket file on which nobody listens any more (as a kill -9 leaves it); any other file stays, and the bind will say so.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
+    if is_socket && is_refused(path)? {
         std::fs::remove_file(path)?;
     }
     Ok(())
+}
+
+/// Whether nobody listens. Asked without waiting: whoever listens and does not accept would keep us.
+fn is_refused(path: &Path) -> io::Result<bool> {
+    let probe = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    let answer = probe.connect(&SockAddr::unix(path)?);
+    Ok(answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }

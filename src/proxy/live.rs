@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::Service;
 use super::error::ConnectionError;
 use super::relay::{End, Relay};
 use crate::config::{Limits, OnExpiry};
-use crate::credentials::Unusable;
 use crate::spiffe::{UnixTime, Usage};
 use crate::tls::{PeerIdentity, Refusal, Terms};
 
@@ -18,27 +18,27 @@ use crate::tls::{PeerIdentity, Refusal, Terms};
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
 
 /// What all connections of a listener must know now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Orders {
+    /// What the listener does with a new connection.
+    pub(super) service: Arc<Service>,
     /// On what terms peers are let in; `None` until the first credentials are read.
     pub(super) terms: Option<Arc<Terms>>,
     /// End at once: the drain timeout is over.
     pub(super) forced: bool,
 }
 
-/// One connection's view of the orders, taken before its handshake so that no change slips between.
+/// One connection's view of the orders, taken when it is accepted so that no change slips between.
 #[derive(Clone, Debug)]
 pub(super) struct Following(watch::Receiver<Orders>);
 
 impl Following {
-    pub(super) fn new(orders: &watch::Sender<Orders>) -> Self {
-        Self(orders.subscribe())
-    }
-
-    /// The terms to make a handshake on.
-    pub(super) fn terms(&mut self) -> Result<Arc<Terms>, Unusable> {
-        let terms = self.0.borrow_and_update().terms.clone().ok_or(Unusable::Missing)?;
-        if terms.credentials.svid.valid_until < UnixTime::now() { Err(Unusable::Expired) } else { Ok(terms) }
+    /// From the orders of now on, with the service and the terms that these name: both of one moment, so that no peer is let in by one
+    /// configuration to the target of another.
+    pub(super) fn from_now(orders: &watch::Sender<Orders>) -> (Self, Arc<Service>, Option<Arc<Terms>>) {
+        let mut following = orders.subscribe();
+        let Orders { service, terms, .. } = following.borrow_and_update().clone();
+        (Self(following), service, terms)
     }
 
     /// Does `work`, unless the connection is forced to end first.
@@ -46,8 +46,8 @@ impl Following {
         let mut orders = self.0.clone();
         tokio::select! {
             biased;
-            done = work => Ok(done),
             _ = orders.wait_for(|orders| orders.forced) => Err(ConnectionError::Forced),
+            done = work => Ok(done),
         }
     }
 }
@@ -67,18 +67,14 @@ impl Standing<'_> {
     /// Runs the relay for as long as the connection stands.
     ///
     /// # Errors
-    /// Why it ended other than cleanly; both sides then see a reset, except after an idle time, when nothing was in flight.
+    /// Why it ended other than cleanly; both sides then see a reset, except after an idle time in which nothing was left to deliver.
     pub(super) async fn keep(mut self, relay: &mut Relay) -> Result<(), ConnectionError> {
         let mut closing: Option<(Instant, Box<Refusal>)> = None;
         let error = loop {
             let wake = self.next_wake(relay, closing.as_ref().map(|(at, _)| *at));
-            let stands = tokio::select! {
+            // Orders and clocks before bytes: a relay that never has to wait uses up all that its task may do in one turn.
+            let examined = tokio::select! {
                 biased;
-                end = relay.run() => match end {
-                    Ok(End::Both) => return Ok(()),
-                    Ok(End::Half) => continue, // from here on another timeout counts
-                    Err(broken) => break broken.into(),
-                },
                 changed = self.following.0.changed() => {
                     // No sender is left where the listener is gone: then so must we be.
                     if changed.is_err() || self.following.0.borrow().forced {
@@ -87,19 +83,27 @@ impl Standing<'_> {
                     self.review(relay)
                 }
                 () = sleep_until(wake) => {
-                    let idle = relay.last_moved().elapsed();
-                    if let Some(limit) = self.idle_limit(relay).filter(|limit| idle >= *limit) {
+                    if let Some(limit) = self.idle_limit(relay).filter(|limit| relay.last_moved().elapsed() >= *limit) {
                         relay.finish().await;
                         return Err(ConnectionError::Idle(humantime::format_duration(limit)));
                     }
                     if let Some((_, refusal)) = closing.take_if(|(at, _)| *at <= Instant::now()) {
                         break ConnectionError::Revoked(refusal);
                     }
-                    self.examine(relay)
+                    Some(self.examine(relay))
                 }
+                end = relay.run() => match end {
+                    Ok(End::Both) => return Ok(()),
+                    Ok(End::Half) => None, // from here on another timeout counts
+                    Err(broken) => break broken.into(),
+                },
             };
-            if let (Err(refusal), None) = (stands, &closing) {
-                closing = Some((Instant::now() + self.limits.close_grace, refusal));
+            match examined {
+                Some(Ok(())) => closing = None, // what refused it was taken back within the grace
+                Some(Err(refusal)) if closing.is_none() => {
+                    closing = Some((Instant::now() + self.limits.close_grace, refusal));
+                }
+                Some(Err(_)) | None => {}
             }
         };
         relay.abort();
@@ -125,15 +129,10 @@ impl Standing<'_> {
     }
 
     /// Examines the peer again if the terms have changed.
-    fn review(&mut self, relay: &Relay) -> Result<(), Box<Refusal>> {
+    fn review(&mut self, relay: &Relay) -> Option<Result<(), Box<Refusal>>> {
         let terms = self.following.0.borrow_and_update().terms.clone();
-        match terms.filter(|terms| !terms.same_as(&self.terms)) {
-            Some(terms) => {
-                self.terms = terms;
-                self.examine(relay)
-            }
-            None => Ok(()),
-        }
+        self.terms = terms.filter(|terms| !terms.same_as(&self.terms))?;
+        Some(self.examine(relay))
     }
 
     /// Examines the peer again, as in its handshake, on the terms and at the instant of now; an expiry that shall not count is looked at from

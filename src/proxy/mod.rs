@@ -7,6 +7,7 @@ mod live;
 mod outbound;
 mod record;
 mod relay;
+mod room;
 mod socket;
 mod upstream;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::DnsName;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Direction, Limits, ListenAddress};
 use crate::credentials::{Credentials, Unusable};
 use crate::metrics::Metrics;
-use crate::spiffe::Usage;
+use crate::spiffe::{UnixTime, Usage};
 use crate::tls::{Acceptor, Agreed, Connector, PeerIdentity, Terms};
 pub use error::ConnectionError;
 use listen::ListenSocket;
@@ -31,6 +32,7 @@ use live::{Following, Orders, Standing};
 use record::Record;
 use relay::Relay;
 pub use relay::{Broken, Side};
+use room::{Permits, Room};
 use socket::Socket;
 use upstream::Upstream;
 pub use upstream::UpstreamError;
@@ -50,7 +52,11 @@ impl Bound {
 
     /// Accepts connections until the listener is stopped; then the address is free again.
     pub async fn run(self) {
-        self.listener.accept_all(&self.socket).await;
+        let Self { listener, socket } = self;
+        listener.accept_all(&socket).await;
+        drop(socket);
+        // Only now: a connection accepted just before the stop is one of those that are waited for.
+        listener.connections.close();
     }
 }
 
@@ -58,8 +64,8 @@ impl Bound {
 #[derive(Debug)]
 pub struct Listener {
     address: ListenAddress,
-    service: watch::Sender<Arc<Service>>,
     orders: watch::Sender<Orders>,
+    room: Room,
     connections: TaskTracker,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
@@ -76,8 +82,8 @@ impl Listener {
         let address = socket.address()?.unwrap_or_else(|| config.listen.clone());
         let listener = Self {
             address,
-            service: watch::Sender::new(Arc::new(service)),
-            orders: watch::Sender::new(Orders::default()),
+            orders: watch::Sender::new(Orders { service: Arc::new(service), terms: None, forced: false }),
+            room: Room::new(limits),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
             metrics,
@@ -92,7 +98,7 @@ impl Listener {
 
     /// What it was asked to do.
     pub fn config(&self) -> config::Listener {
-        self.service.borrow().config.clone()
+        self.orders.borrow().service.config.clone()
     }
 
     /// Makes ready to do something else, without doing it yet. Bounds that stay the same go on counting the connections that are open.
@@ -113,36 +119,31 @@ impl Listener {
 
     /// Follows the plan from now on with new connections; a changed policy also holds for the open ones.
     pub fn follow(&self, plan: Plan) {
-        self.service.send_replace(plan.0);
-        let credentials = self.orders.borrow().terms.as_ref().map(|terms| terms.credentials.clone());
-        if let Some(credentials) = credentials {
-            self.renew(credentials);
-        }
+        let limits = self.orders.borrow().service.limits.clone();
+        self.room.resize(&limits, &plan.0.limits);
+        self.orders.send_modify(|orders| {
+            orders.terms = orders.terms.as_ref().map(|terms| plan.0.terms(terms.credentials.clone()));
+            orders.service = plan.0;
+        });
     }
 
     /// Uses these credentials from now on; changed trust also holds for the open connections.
     pub fn renew(&self, credentials: Arc<Credentials>) {
-        let service = self.service.borrow().clone();
-        let terms = Terms {
-            credentials,
-            policy: service.config.policy.clone(),
-            max_peer_certificates: service.limits.max_peer_certificates,
-        };
-        self.orders.send_modify(|orders| orders.terms = Some(Arc::new(terms)));
+        self.orders.send_modify(|orders| orders.terms = Some(orders.service.terms(credentials)));
     }
 
     async fn accept_all(&self, socket: &ListenSocket) {
-        let mut changed = self.service.subscribe();
+        let mut orders = self.orders.subscribe();
         let mut backoff = Backoff::default();
         loop {
-            let service = changed.borrow_and_update().clone();
+            let service = orders.borrow_and_update().service.clone();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                _ = changed.changed() => {} // the limits of a new service hold from the next connection on
+                _ = orders.changed() => {} // the limits of a new service hold from the next connection on
                 accepted = self.accept(socket, &service, &mut backoff) => {
                     if let Some((socket, client, permits)) = accepted {
-                        self.spawn(service, socket, client, permits);
+                        self.spawn(socket, client, permits);
                     }
                 }
             }
@@ -157,7 +158,7 @@ impl Listener {
         service: &Service,
         backoff: &mut Backoff,
     ) -> Option<(Socket, Option<std::net::SocketAddr>, Permits)> {
-        let permits = service.permits().await?;
+        let permits = self.room.permits().await?;
         match socket.accept(service.limits.keepalive).await {
             Ok((socket, client)) => {
                 backoff.reset();
@@ -173,11 +174,11 @@ impl Listener {
         }
     }
 
-    fn spawn(&self, service: Arc<Service>, socket: Socket, client: Option<std::net::SocketAddr>, permits: Permits) {
+    fn spawn(&self, socket: Socket, client: Option<std::net::SocketAddr>, permits: Permits) {
+        let (following, service, terms) = Following::from_now(&self.orders);
         let name = service.config.name.clone();
         let record = Record::open(self.metrics.clone(), name, service.direction(), client);
-        let following = Following::new(&self.orders);
-        let mut connection = Connection { following, record, handshake: Some(permits.handshake) };
+        let mut connection = Connection { following, terms, record, handshake: Some(permits.handshake) };
         self.connections.spawn(async move {
             let end = service.serve(socket, &mut connection).await;
             connection.record.close(end);
@@ -193,10 +194,9 @@ impl Listener {
     /// Accepts no more; the connections go on.
     pub fn stop(&self) {
         self.stop.cancel();
-        self.connections.close();
     }
 
-    /// Waits until every connection has ended. Comes back only once the listener is stopped.
+    /// Waits until nothing is accepted any more and every connection has ended. Comes back only once the listener is stopped.
     pub async fn ended(&self) {
         self.connections.wait().await;
     }
@@ -231,8 +231,6 @@ struct Service {
     limits: Limits,
     side: TlsSide,
     upstream: Upstream,
-    connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
 }
 
 /// Which side of the listener is mutual TLS.
@@ -251,16 +249,8 @@ impl Service {
                 Connector::new(alpn, min_tls, patience).map(|connector| TlsSide::Outbound(connector, name))
             }
         };
-        let upstream =
-            Upstream { targets: config.targets.clone(), patience: limits.connect_timeout, keepalive: limits.keepalive };
-        Ok(Self {
-            side: side.map_err(io::Error::other)?,
-            upstream,
-            connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
-            handshakes: Arc::new(Semaphore::new(limits.max_handshakes.min(Semaphore::MAX_PERMITS))),
-            config: config.clone(),
-            limits: limits.clone(),
-        })
+        let upstream = Upstream::new(config.targets.clone(), limits.connect_timeout, limits.keepalive);
+        Ok(Self { side: side.map_err(io::Error::other)?, upstream, config: config.clone(), limits: limits.clone() })
     }
 
     fn direction(&self) -> &'static str {
@@ -270,10 +260,10 @@ impl Service {
         }
     }
 
-    async fn permits(&self) -> Option<Permits> {
-        let connection = self.connections.clone().acquire_owned().await.ok()?;
-        let handshake = self.handshakes.clone().acquire_owned().await.ok()?;
-        Some(Permits { connection, handshake })
+    /// On what terms it lets peers in with these credentials.
+    fn terms(&self, credentials: Arc<Credentials>) -> Arc<Terms> {
+        let (policy, max_peer_certificates) = (self.config.policy.clone(), self.limits.max_peer_certificates);
+        Arc::new(Terms { credentials, policy, max_peer_certificates })
     }
 
     async fn serve(&self, socket: Socket, connection: &mut Connection) -> Result<(), ConnectionError> {
@@ -295,15 +285,11 @@ impl std::fmt::Debug for TlsSide {
     }
 }
 
-/// The right to exist, and the right to make a handshake.
-struct Permits {
-    connection: OwnedSemaphorePermit,
-    handshake: OwnedSemaphorePermit,
-}
-
 /// One connection, apart from its two streams.
 struct Connection {
     following: Following,
+    /// Those of the instant at which it was accepted; `None` where there were no credentials yet.
+    terms: Option<Arc<Terms>>,
     record: Record,
     handshake: Option<OwnedSemaphorePermit>,
 }
@@ -311,7 +297,10 @@ struct Connection {
 impl Connection {
     /// The terms for its handshake.
     fn terms(&mut self) -> Result<Arc<Terms>, Unusable> {
-        let terms = self.following.terms()?;
+        let terms = self.terms.take().ok_or(Unusable::Missing)?;
+        if terms.credentials.svid.valid_until < UnixTime::now() {
+            return Err(Unusable::Expired);
+        }
         self.record.own_id(&terms.credentials.svid.id);
         Ok(terms)
     }

@@ -24,12 +24,21 @@ pub(super) struct Relay {
     decrypting: Flow,
     /// From the plaintext side to the TLS side.
     encrypting: Flow,
+    /// Which direction goes first: each in turn, so that one that never has to wait leaves the other its share of the task's time.
+    encrypting_first: bool,
     last_moved: Instant,
 }
 
 impl Relay {
     pub(super) fn new(tls: TlsStream<Socket>, plain: Socket) -> Self {
-        Self { tls, plain, decrypting: Flow::default(), encrypting: Flow::default(), last_moved: Instant::now() }
+        Self {
+            tls,
+            plain,
+            decrypting: Flow::default(),
+            encrypting: Flow::default(),
+            encrypting_first: false,
+            last_moved: Instant::now(),
+        }
     }
 
     /// Moves bytes until a direction ends cleanly: the first, and then, run again, the second.
@@ -37,8 +46,7 @@ impl Relay {
         let was_half_closed = self.is_half_closed();
         poll_fn(|cx| {
             let before = self.moved();
-            let decrypting = self.decrypting.poll(cx, &mut self.tls, &mut self.plain);
-            let encrypting = self.encrypting.poll(cx, &mut self.plain, &mut self.tls);
+            let (decrypting, encrypting) = self.poll_both(cx);
             if self.moved() != before {
                 self.last_moved = Instant::now();
             }
@@ -52,6 +60,14 @@ impl Relay {
             }
         })
         .await
+    }
+
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> (Poll<Result<(), Fault>>, Poll<Result<(), Fault>>) {
+        self.encrypting_first = !self.encrypting_first;
+        let mut encrypting = self.encrypting_first.then(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
+        let decrypting = self.decrypting.poll(cx, &mut self.tls, &mut self.plain);
+        let encrypting = encrypting.take().unwrap_or_else(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
+        (decrypting, encrypting)
     }
 
     /// Bytes decrypted and bytes encrypted so far.
@@ -80,8 +96,12 @@ impl Relay {
         self.plain.abort();
     }
 
-    /// Ends both sides cleanly, as far as they let us without waiting for them: for a connection on which nothing was in flight.
+    /// Ends both sides of a relay on which nothing moves: cleanly, as far as they let us without waiting for them, or with a reset where one of
+    /// them has not taken all that was said to it.
     pub(super) async fn finish(&mut self) {
+        if self.decrypting.is_undelivered() || self.encrypting.is_undelivered() {
+            return self.abort();
+        }
         poll_fn(|cx| {
             let _ = Pin::new(&mut self.tls).poll_shutdown(cx);
             let _ = Pin::new(&mut self.plain).poll_shutdown(cx);
@@ -170,6 +190,11 @@ impl Fault {
 }
 
 impl Flow {
+    /// Whether the receiver has yet to take bytes, or the end, that the sender gave us.
+    fn is_undelivered(&self) -> bool {
+        self.held.is_some() || self.unflushed || self.state == State::Ending
+    }
+
     /// Moves what can be moved now; ready when the direction has ended.
     fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), Fault>>
     where

@@ -8,8 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// For how long a peer that was told why it is turned away may go on talking.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -57,6 +61,16 @@ impl Socket {
     /// Whether the other side ever sent a byte: a health check connects, says nothing and leaves.
     pub(super) fn heard(&self) -> bool {
         self.heard
+    }
+
+    /// Ends our half, and takes for a moment what still comes: a close on unread bytes would be a reset, and a reset can overtake the last that
+    /// we said.
+    pub(super) async fn part(mut self) {
+        let _ = timeout(PARTING, async {
+            self.shutdown().await?;
+            tokio::io::copy(&mut self, &mut tokio::io::sink()).await
+        })
+        .await;
     }
 
     /// Makes the coming close a reset where the transport has one (TCP): the other side must not take what it has for the whole.

@@ -1,23 +1,35 @@
 //! The next hop: names resolved for each connection, targets tried in order, all of it within one patience.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use super::socket::Socket;
 use crate::config::{Target, is_loopback};
 
+/// Names of one listener that are looked up at a time. Each holds a thread until the resolver answers, however soon we lose patience: without a
+/// bound, a resolver that does not answer would take every thread there is, also those that read our credentials.
+const LOOKUPS: usize = 16;
+
 /// Where a listener's connections go to.
 #[derive(Clone, Debug)]
 pub(super) struct Upstream {
-    pub(super) targets: Vec<Target>,
-    pub(super) patience: Duration,
-    pub(super) keepalive: Option<Duration>,
+    targets: Vec<Target>,
+    patience: Duration,
+    keepalive: Option<Duration>,
+    lookups: Arc<Semaphore>,
 }
 
 impl Upstream {
+    pub(super) fn new(targets: Vec<Target>, patience: Duration, keepalive: Option<Duration>) -> Self {
+        Self { targets, patience, keepalive, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    }
+
     /// Connects to the first target that answers, and tells which. Every target gets its share of what is left of the patience, so that one
     /// that swallows packets does not use it up for the others.
     ///
@@ -42,7 +54,9 @@ impl Upstream {
         let addresses = match target {
             Target::Unix(path) => return within(share, Socket::dial_unix(path)).await,
             Target::Address(address) => vec![*address],
-            Target::Name { host, port, loopback_only } => within(share, resolve(host, *port, *loopback_only)).await?,
+            Target::Name { host, port, loopback_only } => {
+                within(share, self.resolve(host, *port, *loopback_only)).await?
+            }
         };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address that may be used");
         for (index, address) in addresses.iter().enumerate() {
@@ -55,12 +69,18 @@ impl Upstream {
         }
         Err(last)
     }
-}
 
-/// The name's addresses of now. A name that must mean this machine is held to it: whoever answers DNS does not decide where plaintext goes.
-async fn resolve(host: &str, port: u16, loopback_only: bool) -> io::Result<Vec<SocketAddr>> {
-    let addresses = tokio::net::lookup_host((host, port)).await?;
-    Ok(addresses.filter(|address| !loopback_only || is_loopback(address.ip())).collect())
+    /// The name's addresses of now. A name that must mean this machine is held to it: whoever answers DNS does not decide where plaintext goes.
+    async fn resolve(&self, host: &str, port: u16, loopback_only: bool) -> io::Result<Vec<SocketAddr>> {
+        let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let host = host.to_owned();
+        let lookup = spawn_blocking(move || {
+            let _until_answered = permit;
+            (host.as_str(), port).to_socket_addrs()
+        });
+        let addresses = lookup.await.map_err(io::Error::other)??;
+        Ok(addresses.filter(|address| !loopback_only || is_loopback(address.ip())).collect())
+    }
 }
 
 async fn within<T>(patience: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
