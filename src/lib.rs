@@ -36,7 +36,8 @@
 //!
 //! # Invariants
 //!
-//! - A [`tls::PeerIdentity`] exists only for a peer that was authenticated and allowed: nothing behind stop 4 asks again.
+//! - A [`tls::PeerIdentity`] exists only for a peer that was authenticated and allowed: nothing behind stop 4 asks again, until the terms change
+//!   or a certificate expires; then `proxy/live.rs` asks stop 4.
 //! - A handshake sees one generation of credentials and one policy, from its first byte to its last.
 //! - Roots belong to their trust domain; there is no set of roots for all.
 //! - [`credentials::CredentialStore`] holds only sets that passed every check, and the last good one stays.
@@ -57,7 +58,8 @@
 //!   say so. We would change this with webpki.
 //! - **Buffers belong to the worker thread**, and are on loan while bytes are in flight. A connection at rest costs what rustls and the
 //!   sockets cost.
-//! - **A forced end is a reset.** Whatever ends a connection other than both of its ends must not look like the end of what was said.
+//! - **A forced end is a reset.** Whatever ends a connection other than both of its ends must not look like the end of what was said. Two
+//!   exceptions: a connection at rest for its idle timeout, with nothing in flight, is ended cleanly; and a unix socket knows no reset.
 //! - **One configuration format, no control plane, no async traits of our own**: what is not here cannot break.
 
 pub mod app;

@@ -311,8 +311,8 @@ async fn plaintext_on_the_tls_port_is_named_as_such() {
 async fn a_handshake_has_a_deadline() {
     let world = World::new();
     let target = echo_application().await;
-    let toml = inbound_toml(&world.identity("orders", ORDERS), &target.to_string(), "")
-        + "handshake_timeout = \"100ms\"\n";
+    let toml =
+        inbound_toml(&world.identity("orders", ORDERS), &target.to_string(), "") + "handshake_timeout = \"100ms\"\n";
     let gate = Gate::start(&toml).await;
     let mut silent = TcpStream::connect(gate.address(0)).await.unwrap();
     let ended = tokio::time::timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it waits for ever");

@@ -1,6 +1,7 @@
 //! The process while it serves: new credentials reach every listener, new configurations are put in place, and at the end connections drain.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,6 +25,8 @@ pub(super) struct Serving {
     credentials: watch::Receiver<Option<Arc<Credentials>>>,
     watcher: CredentialWatcher,
     metrics: Arc<Metrics>,
+    /// How many connections of retired listeners had to be cut.
+    cut: Arc<AtomicUsize>,
     tasks: JoinSet<()>,
 }
 
@@ -42,6 +45,7 @@ impl Serving {
             credentials: credentials.subscribe(),
             watcher,
             metrics,
+            cut: Arc::default(),
             tasks: JoinSet::new(),
         }
     }
@@ -136,8 +140,10 @@ impl Serving {
         self.retiring.retain(|listener| listener.open_connections() > 0);
         self.retiring.push(listener.clone());
         let patience = self.config.limits.drain_timeout;
+        listener.stop();
+        let cut = self.cut.clone();
         self.tasks.spawn(async move {
-            listener.drain(patience).await;
+            cut.fetch_add(listener.drain(patience).await, Ordering::Relaxed);
         });
     }
 
@@ -175,6 +181,7 @@ impl Serving {
     /// removed meanwhile still counts.
     async fn drain(mut self, mut commands: mpsc::Receiver<Command>) -> Drained {
         let deadline = Instant::now() + self.config.limits.drain_timeout;
+        self.cut.store(0, Ordering::Relaxed);
         self.all().for_each(|listener| listener.stop());
         let open = self.all().map(|listener| listener.open_connections()).sum::<usize>();
         tracing::info!(connections = open, timeout = self.config.limits.drain_timeout.as_secs_f64(), "draining");
@@ -196,13 +203,15 @@ impl Serving {
                 },
             }
         }
-        let mut cut = 0;
         for listener in &listeners {
-            cut += listener.force().await;
+            self.cut.fetch_add(listener.force().await, Ordering::Relaxed);
         }
         // Those that accept hold the sockets, whose files go with them.
         while self.tasks.join_next().await.is_some() {}
-        if cut == 0 { Drained::Clean } else { Drained::Forced(cut) }
+        match self.cut.load(Ordering::Relaxed) {
+            0 => Drained::Clean,
+            cut => Drained::Forced(cut),
+        }
     }
 }
 

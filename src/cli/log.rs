@@ -10,8 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError, Log, LogFormat};
 
-/// How many lines may wait for a slow reader before further ones are dropped. At about 500 bytes a line, 32 MiB.
-const LINES_WAITING: usize = 65_536;
+/// How many lines may wait for a slow reader before further ones are dropped: 4 MiB of common ones, 100 MiB of those that refused strangers can
+/// make longest.
+const LINES_WAITING: usize = 8192;
 
 /// How long an ending process waits for a reader of the log that does not read.
 const LAST_MOMENT: Duration = Duration::from_secs(2);

@@ -3,10 +3,12 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::time::{Instant, sleep_until};
 
 use super::log::LogArgs;
 use super::out::err;
@@ -14,6 +16,9 @@ use crate::app::{App, Applied, Drained, Handle};
 use crate::config::{Config, ConfigError};
 use crate::shutdown::{Signal, Signals};
 use crate::watch::FileWatch;
+
+/// How long a configuration that could not be put in place waits for another try.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs every listener of a configuration file.
 #[derive(Debug, Args)]
@@ -96,6 +101,7 @@ async fn until_drained(config: Config, mut file: Option<(&Path, FileWatch)>) -> 
     let app = App::bind(config)?;
     let handle = app.handle();
     let mut serving = tokio::spawn(app.serve());
+    let mut again = None;
     loop {
         tokio::select! {
             drained = &mut serving => return drained.context("a defect ended the server"),
@@ -106,33 +112,39 @@ async fn until_drained(config: Config, mut file: Option<(&Path, FileWatch)>) -> 
                 Signal::Reload => {
                     handle.look().await;
                     if let Some((file, _)) = &file {
-                        reload(file, &handle).await;
+                        again = reload(file, &handle).await;
                     }
                 }
             },
-            file = changed(&mut file) => reload(file, &handle).await,
+            file = changed(&mut file, again) => again = reload(file, &handle).await,
         }
     }
 }
 
-/// Waits for a change of the configuration file, and names it; for ever without one.
-async fn changed<'a>(file: &mut Option<(&'a Path, FileWatch)>) -> &'a Path {
-    match file {
-        Some((file, watch)) => {
-            watch.changed().await;
-            file
-        }
-        None => std::future::pending().await,
+/// Waits for a change of the configuration file, or for the time to try it again, and names it; for ever without one.
+async fn changed<'a>(file: &mut Option<(&'a Path, FileWatch)>, again: Option<Instant>) -> &'a Path {
+    let Some((file, watch)) = file else { return std::future::pending().await };
+    match again {
+        Some(again) => tokio::select! {
+            () = watch.changed() => {}
+            () = sleep_until(again) => {}
+        },
+        None => watch.changed().await,
     }
+    file
 }
 
-/// Reads the configuration file again and puts it in place, whole or not at all.
-async fn reload(file: &Path, handle: &Handle) {
+/// Reads the configuration file again and puts it in place, whole or not at all. An address that is taken may be free later: then it says when to
+/// try again.
+async fn reload(file: &Path, handle: &Handle) -> Option<Instant> {
     match Config::read(file) {
         Ok(config) => match handle.apply(config).await {
             Ok(Applied::Unchanged) => tracing::debug!("the configuration has not changed"),
             Ok(Applied::Changed) => tracing::info!("the new configuration is in place"),
-            Err(error) => tracing::error!(%error, "the new configuration cannot be put in place; the old one stays"),
+            Err(error) => {
+                tracing::error!(%error, "the new configuration cannot be put in place; the old one stays");
+                return Some(Instant::now() + RETRY);
+            }
         },
         Err(faults) => {
             // A line of the log for each: whoever reads logs reads lines.
@@ -144,4 +156,5 @@ async fn reload(file: &Path, handle: &Handle) {
             handle.config_refused(faults.to_string()).await;
         }
     }
+    None
 }

@@ -108,6 +108,14 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Whether they may be used at `now`.
+    ///
+    /// # Errors
+    /// When the own leaf has expired: an expired leaf is never presented.
+    pub fn usable_at(&self, now: UnixTime) -> Result<(), Unusable> {
+        if now > self.svid.valid_until { Err(Unusable::Expired) } else { Ok(()) }
+    }
+
     /// Whether both would prove and trust the same: a rewrite that changes no certificate is no rotation. The key need not be
     /// compared: it matches the leaf.
     pub fn same_as(&self, other: &Self) -> bool {
@@ -150,7 +158,7 @@ impl CredentialStore {
     /// When there are none, or the own leaf has expired: an expired leaf is never presented.
     pub fn usable(&self, now: UnixTime) -> Result<Arc<Credentials>, Unusable> {
         let current = self.current().ok_or(Unusable::Missing)?;
-        if now > current.svid.valid_until { Err(Unusable::Expired) } else { Ok(current) }
+        current.usable_at(now).map(|()| current)
     }
 
     /// Follows the credentials: `changed` wakes at every new generation, and not for a rewrite of the same.

@@ -14,16 +14,16 @@ pub(super) async fn serve(
     client: Socket,
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
-    let terms = connection.terms()?;
+    let terms = connection.terms().inspect_err(|_| client.abort())?;
     let handshake = async {
         match acceptor.accept(client, &terms).await {
             Ok(secured) => Ok(secured),
             Err((error, socket)) => Err(turned_away(error, socket).await),
         }
     };
-    let (client, peer) = connection.following.unless_forced(handshake).await??;
+    let (client, peer) = connection.following.unless_forced(handshake).await?;
     connection.proven(&peer, Agreed::of(client.get_ref().1));
-    let dialled = connection.following.unless_forced(service.upstream.connect()).await?;
+    let dialled = connection.following.unless_forced(service.upstream.connect()).await;
     let (application, target) = dialled.inspect_err(|_| client.get_ref().0.abort())?;
     connection.record.target(target);
     let standing = connection.standing(service, terms, peer, Usage::Client);

@@ -42,12 +42,18 @@ impl Following {
     }
 
     /// Does `work`, unless the connection is forced to end first.
-    pub(super) async fn unless_forced<T>(&self, work: impl Future<Output = T>) -> Result<T, ConnectionError> {
+    pub(super) async fn unless_forced<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ConnectionError>
+    where
+        ConnectionError: From<E>,
+    {
         let mut orders = self.0.clone();
         tokio::select! {
             biased;
             _ = orders.wait_for(|orders| orders.forced) => Err(ConnectionError::Forced),
-            done = work => Ok(done),
+            done = work => done.map_err(ConnectionError::from),
         }
     }
 }
@@ -100,6 +106,7 @@ impl Standing<'_> {
             };
             match examined {
                 Some(Ok(())) => closing = None, // what refused it was taken back within the grace
+                Some(Err(refusal)) if self.limits.close_grace.is_zero() => break ConnectionError::Revoked(refusal),
                 Some(Err(refusal)) if closing.is_none() => {
                     closing = Some((Instant::now() + self.limits.close_grace, refusal));
                 }
@@ -128,11 +135,13 @@ impl Standing<'_> {
         [half_close, self.limits.idle_timeout].into_iter().flatten().min()
     }
 
-    /// Examines the peer again if the terms have changed.
+    /// Examines the peer again if the terms decide otherwise than those it was let in on. Those are let go of in any case: our old key lives
+    /// no longer than it must.
     fn review(&mut self, relay: &Relay) -> Option<Result<(), Box<Refusal>>> {
-        let terms = self.following.0.borrow_and_update().terms.clone();
-        self.terms = terms.filter(|terms| !terms.same_as(&self.terms))?;
-        Some(self.examine(relay))
+        let terms = self.following.0.borrow_and_update().terms.clone()?;
+        let same = terms.same_as(&self.terms);
+        self.terms = terms;
+        (!same).then(|| self.examine(relay))
     }
 
     /// Examines the peer again, as in its handshake, on the terms and at the instant of now; an expiry that shall not count is looked at from

@@ -101,20 +101,18 @@ impl Listener {
         self.orders.borrow().service.config.clone()
     }
 
-    /// Makes ready to do something else, without doing it yet. Bounds that stay the same go on counting the connections that are open.
+    /// Makes ready to do something else, without doing it yet.
     ///
     /// # Errors
     /// When the TLS settings are at odds with each other.
     pub fn plan(&self, config: &config::Listener, limits: &Limits) -> io::Result<Plan> {
-        let mut next = Service::new(config, limits)?;
-        let current = self.service.borrow();
-        if current.limits.max_connections == limits.max_connections {
-            next.connections = current.connections.clone();
+        let mut config = config.clone();
+        // A policy that says the same stays the same allocation: then no open connection needs another look.
+        let current = self.orders.borrow().service.config.policy.clone();
+        if config.policy == current {
+            config.policy = current;
         }
-        if current.limits.max_handshakes == limits.max_handshakes {
-            next.handshakes = current.handshakes.clone();
-        }
-        Ok(Plan(Arc::new(next)))
+        Service::new(&config, limits).map(|service| Plan(Arc::new(service)))
     }
 
     /// Follows the plan from now on with new connections; a changed policy also holds for the open ones.
@@ -201,11 +199,12 @@ impl Listener {
         self.connections.wait().await;
     }
 
-    /// Stops, and gives the connections `patience` to end before it ends the rest.
-    pub async fn drain(&self, patience: Duration) {
+    /// Stops, and gives the connections `patience` to end before it ends the rest. Returns how many had to be ended.
+    pub async fn drain(&self, patience: Duration) -> usize {
         self.stop();
-        if timeout(patience, self.ended()).await.is_err() {
-            self.force().await;
+        match timeout(patience, self.ended()).await {
+            Ok(()) => 0,
+            Err(_elapsed) => self.force().await,
         }
     }
 
@@ -298,9 +297,7 @@ impl Connection {
     /// The terms for its handshake.
     fn terms(&mut self) -> Result<Arc<Terms>, Unusable> {
         let terms = self.terms.take().ok_or(Unusable::Missing)?;
-        if terms.credentials.svid.valid_until < UnixTime::now() {
-            return Err(Unusable::Expired);
-        }
+        terms.credentials.usable_at(UnixTime::now())?;
         self.record.own_id(&terms.credentials.svid.id);
         Ok(terms)
     }

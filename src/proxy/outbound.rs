@@ -35,11 +35,11 @@ async fn secure<'a>(
     connection: &mut Connection,
 ) -> Result<(tokio_rustls::TlsStream<Socket>, Standing<'a>), ConnectionError> {
     let terms = connection.terms()?;
-    let (server, target) = connection.following.unless_forced(service.upstream.connect()).await??;
+    let (server, target) = connection.following.unless_forced(service.upstream.connect()).await?;
     connection.record.target(target);
     let name = server_name.map_or_else(|| name_of(target), |name| ServerName::DnsName(name.clone()));
     let handshake = connector.connect(server, name, &terms);
-    let (server, peer) = connection.following.unless_forced(handshake).await??;
+    let (server, peer) = connection.following.unless_forced(handshake).await?;
     connection.proven(&peer, Agreed::of(server.get_ref().1));
     let standing = connection.standing(service, terms, peer, Usage::Server);
     Ok((server.into(), standing))

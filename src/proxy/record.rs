@@ -131,12 +131,14 @@ impl Record {
         }
         match outcome {
             Outcome::Probe => line!(debug),
-            Outcome::Completed | Outcome::Broken | Outcome::Truncated | Outcome::Idle => line!(info),
+            // Without an identity, what waits for one has been said once and loudly; health checks go on meanwhile.
+            Outcome::Completed | Outcome::Broken | Outcome::Truncated | Outcome::Idle | Outcome::NoIdentity => {
+                line!(info)
+            }
             Outcome::Refused
             | Outcome::RefusedByPeer
             | Outcome::HandshakeFailed
             | Outcome::HandshakeTimeout
-            | Outcome::NoIdentity
             | Outcome::Unreachable
             | Outcome::Revoked
             | Outcome::Forced

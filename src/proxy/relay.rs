@@ -46,13 +46,11 @@ impl Relay {
         let was_half_closed = self.is_half_closed();
         poll_fn(|cx| {
             let before = self.moved();
-            let (decrypting, encrypting) = self.poll_both(cx);
+            let ends = self.poll(cx);
             if self.moved() != before {
                 self.last_moved = Instant::now();
             }
-            let decrypting = decrypting.map_err(|fault| fault.between(Side::Tls, Side::Plain))?;
-            let encrypting = encrypting.map_err(|fault| fault.between(Side::Plain, Side::Tls))?;
-            match (decrypting, encrypting) {
+            match ends? {
                 (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(End::Both)),
                 (Poll::Pending, Poll::Pending) => Poll::Pending,
                 _ if was_half_closed => Poll::Pending,
@@ -62,12 +60,20 @@ impl Relay {
         .await
     }
 
-    fn poll_both(&mut self, cx: &mut Context<'_>) -> (Poll<Result<(), Fault>>, Poll<Result<(), Fault>>) {
+    /// Moves what can be moved now; tells of decrypting and of encrypting whether it has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Result<(Poll<()>, Poll<()>), Broken> {
+        let mut ends = (Poll::Pending, Poll::Pending);
         self.encrypting_first = !self.encrypting_first;
-        let mut encrypting = self.encrypting_first.then(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
-        let decrypting = self.decrypting.poll(cx, &mut self.tls, &mut self.plain);
-        let encrypting = encrypting.take().unwrap_or_else(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
-        (decrypting, encrypting)
+        for encrypts in [self.encrypting_first, !self.encrypting_first] {
+            if encrypts {
+                let end = self.encrypting.poll(cx, &mut self.plain, &mut self.tls);
+                ends.1 = end.map_err(|fault| fault.between(Side::Plain, Side::Tls))?;
+            } else {
+                let end = self.decrypting.poll(cx, &mut self.tls, &mut self.plain);
+                ends.0 = end.map_err(|fault| fault.between(Side::Tls, Side::Plain))?;
+            }
+        }
+        Ok(ends)
     }
 
     /// Bytes decrypted and bytes encrypted so far.
@@ -97,9 +103,9 @@ impl Relay {
     }
 
     /// Ends both sides of a relay on which nothing moves: cleanly, as far as they let us without waiting for them, or with a reset where one of
-    /// them has not taken all that was said to it.
+    /// them has not taken all that was said to it, or may be in the middle of an answer.
     pub(super) async fn finish(&mut self) {
-        if self.decrypting.is_undelivered() || self.encrypting.is_undelivered() {
+        if self.decrypting.is_undelivered() || self.encrypting.is_undelivered() || self.is_half_closed() {
             return self.abort();
         }
         poll_fn(|cx| {

@@ -40,15 +40,13 @@ impl Socket {
     }
 
     /// A connected TCP stream. Small writes leave at once (two proxies in a row would otherwise wait 40 ms for each other), and a peer that
-    /// vanished is noticed. What the system refuses to set it goes without.
+    /// vanished is noticed. There is no TCP_USER_TIMEOUT: on Linux it also cuts a peer that lives and only pauses reading.
+    /// What the system refuses to set it goes without.
     pub(super) fn tcp(stream: TcpStream, keepalive: Option<Duration>) -> Self {
         let _ = stream.set_nodelay(true);
         if let Some(interval) = keepalive {
             let probes = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(3);
-            let socket = SockRef::from(&stream);
-            let _ = socket.set_tcp_keepalive(&probes);
-            // Unacknowledged data gives up when unanswered probes would (RFC 5482).
-            let _ = socket.set_tcp_user_timeout(Some(interval.saturating_mul(4)));
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
         }
         Self { stream: Stream::Tcp(stream), heard: false }
     }
