@@ -316,3 +316,25 @@ async fn a_new_configuration_goes_on_counting_the_open_connections() {
     drop(first);
     timeout(PATIENCE, second).await.expect("it never gets its turn").unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_refusal_that_is_taken_back_within_the_grace_closes_nobody() {
+    let world = World::new();
+    let identity = world.identity("orders", ORDERS);
+    let (web, batch) = (format!("\"{WEB}\""), format!("\"{BATCH}\""));
+    let target = echo_application().await.to_string();
+    let setting = Setting { identity: &identity, target, peers: &web, more: "", limits: "close_grace = \"2s\"" };
+    let gate = Gate::start(&setting.toml()).await;
+    let mut open = world.peer(WEB).connect(gate.address(0)).await.unwrap();
+    let brief = Peer::holding(&world.prod.issue_as(&id(WEB), Issue::lasting(Duration::from_secs(1))).unwrap());
+    let mut witness = brief.connect(gate.address(0)).await.unwrap();
+    assert!(talks(&mut open).await && talks(&mut witness).await);
+    let refused = Setting { peers: &batch, target: setting.target.clone(), ..setting };
+    gate.apply(&refused.toml()).await;
+    assert!(talks(&mut open).await);
+    gate.apply(&setting.toml()).await;
+    // The witness expires later than it was refused, and has its grace from then on: at its end, the grace of the first is long over.
+    assert!(is_cut(&mut witness).await);
+    assert!(talks(&mut open).await);
+    assert_eq!(revoked(&gate), 1);
+}

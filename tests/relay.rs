@@ -274,3 +274,43 @@ async fn a_stop_does_not_wait_for_a_handshake_that_never_comes() {
     assert_eq!(soon(gate.serving).await.unwrap(), Drained::Forced(1));
     drop(silent);
 }
+
+#[tokio::test]
+async fn an_idle_end_with_bytes_in_flight_is_a_reset_and_no_clean_end() {
+    let world = World::new();
+    let (service, target) = service().await;
+    let gate = inbound(&world, &target, "idle_timeout = \"1s\"").await;
+    let (mut client, mut application) = pair(&world, &gate, &service).await;
+    let sending = tokio::spawn(async move {
+        let sent = client.write_all(&vec![7; 64 << 20]).await;
+        (client, sent)
+    });
+    // The application reads nothing: what fits into the buffers on the way waits there, and no byte moves.
+    until("it is ended", || closed(&gate, Outcome::Idle) == 1).await;
+    let mut received = Vec::new();
+    let error = soon(application.read_to_end(&mut received)).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "after {} bytes", received.len());
+    soon(sending).await.unwrap().1.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_half_closed_connection_that_is_ended_for_its_silence_is_reset() {
+    let world = World::new();
+    let (service, target) = service().await;
+    let gate = inbound(&world, &target, "half_close_timeout = \"1s\"").await;
+    let (mut client, mut application) = pair(&world, &gate, &service).await;
+    client.write_all(b"question").await.unwrap();
+    client.shutdown().await.unwrap();
+    application.write_all(b"half an ans").await.unwrap();
+    soon(client.read_exact(&mut [0; 11])).await.unwrap();
+    soon(client.read(&mut [0; 1])).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_client_of_a_gate_without_credentials_sees_a_reset() {
+    let world = World::new();
+    let gate =
+        Gate::start_waiting(&inbound_toml(&world.path("nowhere"), "\"127.0.0.1:1\"", &format!("\"{WEB}\""), "", ""));
+    let mut client = TcpStream::connect(gate.address(0)).await.unwrap();
+    assert_eq!(soon(client.read(&mut [0; 1])).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
