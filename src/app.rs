@@ -209,7 +209,7 @@ impl Serving {
                 Some(_) = self.tasks.join_next() => {}
                 command = commands.recv() => match command {
                     Some(Command::Apply(config, answer)) => {
-                        let _ = answer.send(self.apply(*config));
+                        let _ = answer.send(self.apply(*config).await);
                     }
                     Some(Command::Settle(answer)) => {
                         let _ = answer.send(());
@@ -234,8 +234,8 @@ impl Serving {
         }
     }
 
-    /// Whole or not at all: every new address is bound before anything else changes.
-    fn apply(&mut self, next: Config) -> Result<Applied, BindError> {
+    /// Whole or not at all: every new address is bound before anything else changes. The addresses that are given up are free at the end.
+    async fn apply(&mut self, next: Config) -> Result<Applied, BindError> {
         if next == self.config {
             return Ok(Applied::Unchanged);
         }
@@ -254,7 +254,7 @@ impl Serving {
         plans.into_iter().for_each(|(listener, plan)| listener.follow(plan));
         for listener in std::mem::replace(&mut self.listeners, kept) {
             if !self.listeners.iter().any(|kept| Arc::ptr_eq(kept, &listener)) {
-                self.retire(listener);
+                self.retire(listener).await;
             }
         }
         added.into_iter().for_each(|bound| self.start(bound));
@@ -266,10 +266,11 @@ impl Serving {
     }
 
     /// Lets a removed listener's connections finish within the drain timeout.
-    fn retire(&mut self, listener: Arc<Listener>) {
+    async fn retire(&mut self, listener: Arc<Listener>) {
         tracing::info!(listener = &*listener.config().name, "listener removed");
         self.retiring.retain(|listener| listener.open_connections() > 0);
         self.retiring.push(listener.clone());
+        listener.release().await;
         let patience = self.config.limits.drain_timeout;
         self.tasks.spawn(async move {
             listener.drain(patience).await;
