@@ -72,7 +72,7 @@ impl Serving {
                 Some(_) = self.tasks.join_next() => {}
                 command = commands.recv() => match command {
                     Some(Command::Apply(config, answer)) => {
-                        let applied = self.apply(*config);
+                        let applied = self.apply(*config).await;
                         self.config_error = applied.as_ref().err().map(ToString::to_string);
                         let _ = answer.send(applied);
                     }
@@ -100,8 +100,8 @@ impl Serving {
         }
     }
 
-    /// Whole or not at all: every new address is bound before anything else changes.
-    fn apply(&mut self, next: Config) -> Result<Applied, BindError> {
+    /// Whole or not at all: every new address is bound before anything else changes. The addresses that are given up are free at the end.
+    async fn apply(&mut self, next: Config) -> Result<Applied, BindError> {
         if next == self.config {
             return Ok(Applied::Unchanged);
         }
@@ -120,7 +120,7 @@ impl Serving {
         plans.into_iter().for_each(|(listener, plan)| listener.follow(plan));
         for listener in std::mem::replace(&mut self.listeners, kept) {
             if !self.listeners.iter().any(|kept| Arc::ptr_eq(kept, &listener)) {
-                self.retire(listener);
+                self.retire(listener).await;
             }
         }
         added.into_iter().for_each(|bound| self.start(bound));
@@ -135,12 +135,12 @@ impl Serving {
     }
 
     /// Lets a removed listener's connections finish within the drain timeout.
-    fn retire(&mut self, listener: Arc<Listener>) {
+    async fn retire(&mut self, listener: Arc<Listener>) {
         tracing::info!(listener = &*listener.config().name, "listener removed");
         self.retiring.retain(|listener| listener.open_connections() > 0);
         self.retiring.push(listener.clone());
         let patience = self.config.limits.drain_timeout;
-        listener.stop();
+        listener.release().await;
         let cut = self.cut.clone();
         self.tasks.spawn(async move {
             cut.fetch_add(listener.drain(patience).await, Ordering::Relaxed);

@@ -53,6 +53,7 @@ impl Bound {
     /// Accepts connections until the listener is stopped; then the address is free again.
     pub async fn run(self) {
         let Self { listener, socket } = self;
+        let _released = listener.released.clone().drop_guard();
         listener.accept_all(&socket).await;
         drop(socket);
         // Only now: a connection accepted just before the stop is one of those that are waited for.
@@ -68,6 +69,7 @@ pub struct Listener {
     room: Room,
     connections: TaskTracker,
     stop: CancellationToken,
+    released: CancellationToken,
     metrics: Arc<Metrics>,
 }
 
@@ -86,6 +88,7 @@ impl Listener {
             room: Room::new(limits),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
+            released: CancellationToken::new(),
             metrics,
         };
         Ok(Bound { listener: Arc::new(listener), socket })
@@ -192,6 +195,12 @@ impl Listener {
     /// Accepts no more; the connections go on.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Stops, and waits until the address is free.
+    pub async fn release(&self) {
+        self.stop();
+        self.released.cancelled().await;
     }
 
     /// Waits until nothing is accepted any more and every connection has ended. Comes back only once the listener is stopped.

@@ -12,6 +12,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod forger;
+mod handshake;
+mod process;
+mod relay;
+mod resumption;
 mod saturation;
 
 use std::net::SocketAddr;

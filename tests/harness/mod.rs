@@ -207,11 +207,21 @@ impl Peer {
         Self { key: Some(Arc::new(CertifiedKey::new(chain, key))), ..Self::anonymous() }
     }
 
+    /// The same peer, with one version of TLS.
+    pub(crate) fn speaking(self, version: &'static rustls::SupportedProtocolVersion) -> Self {
+        Self { versions: vec![version], ..self }
+    }
+
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         self.handshake(TcpStream::connect(address).await?).await
     }
 
     pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let name = ServerName::try_from("gate.example").unwrap();
+        TlsConnector::from(Arc::new(self.config())).connect(name, tcp).await
+    }
+
+    pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&self.versions)
             .unwrap()
@@ -220,7 +230,19 @@ impl Peer {
             .with_client_cert_resolver(Arc::new(Presents(self.key.clone())));
         config.alpn_protocols.clone_from(&self.alpn);
         config.resumption = self.resumption.clone();
-        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("gate.example").unwrap(), tcp).await
+        config.enable_secret_extraction = true;
+        config
+    }
+
+    /// As a server, one that hands out tickets and remembers sessions.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .with_client_cert_verifier(Arc::new(Credulous))
+            .with_cert_resolver(Arc::new(Presents(self.key.clone())));
+        config.alpn_protocols.clone_from(&self.alpn);
+        config
     }
 
     /// Connects, says something and reads what comes back until the end: a refusal in TLS 1.3 reaches a client with its first read.
@@ -248,13 +270,7 @@ impl Peer {
     pub(crate) async fn echo_server(self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&self.versions)
-            .unwrap()
-            .with_client_cert_verifier(Arc::new(Credulous))
-            .with_cert_resolver(Arc::new(Presents(self.key.clone())));
-        config.alpn_protocols.clone_from(&self.alpn);
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(Arc::new(self.server_config()));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
