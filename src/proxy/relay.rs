@@ -60,11 +60,11 @@ impl Relay {
         .await
     }
 
-    fn poll_both(&mut self, cx: &mut Context<'_>) -> (Poll<Result<(), Fault>>, Poll<Result<(), Fault>>) {
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> (Progress, Progress) {
         self.encrypting_first = !self.encrypting_first;
-        let mut encrypting = self.encrypting_first.then(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
+        let encrypting = self.encrypting_first.then(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
         let decrypting = self.decrypting.poll(cx, &mut self.tls, &mut self.plain);
-        let encrypting = encrypting.take().unwrap_or_else(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
+        let encrypting = encrypting.unwrap_or_else(|| self.encrypting.poll(cx, &mut self.plain, &mut self.tls));
         (decrypting, encrypting)
     }
 
@@ -158,6 +158,9 @@ enum State {
     Ended,
 }
 
+/// Ready once a direction has ended.
+type Progress = Poll<Result<(), Fault>>;
+
 enum Fault {
     Read(io::Error),
     Write(io::Error),
@@ -179,7 +182,7 @@ impl Flow {
     }
 
     /// Moves what can be moved now; ready when the direction has ended.
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), Fault>>
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Progress
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,

@@ -46,7 +46,7 @@ impl Flood {
     }
 
     /// Waits for the reset.
-    async fn is_cut(self) {
+    async fn until_cut(self) {
         until("the flood is cut", || self.peer.is_finished()).await;
         self.peer.join().unwrap().unwrap_err();
     }
@@ -65,7 +65,7 @@ async fn a_flood_does_not_outlive_the_rule_that_let_it_in() {
     let gate = Inbound::to(target).start(&world).await;
     let flood = Flood::start(&gate, &world.peer(WEB), &service).await;
     gate.apply(&Inbound::to(target).letting_in(BATCH).toml(&world)).await;
-    flood.is_cut().await;
+    flood.until_cut().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,7 +74,7 @@ async fn a_flood_does_not_outlive_its_certificate() {
     let (service, target) = service().await;
     let gate = Inbound::to(target).start(&world).await;
     let brief = Peer::holding(&world.prod.issue_as(&id(WEB), Issue::lasting(Duration::from_secs(3))).unwrap());
-    Flood::start(&gate, &brief, &service).await.is_cut().await;
+    Flood::start(&gate, &brief, &service).await.until_cut().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +84,7 @@ async fn a_flood_does_not_outlive_the_drain_timeout() {
     let gate = Inbound::to(target).limited("drain_timeout = \"100ms\"").start(&world).await;
     let flood = Flood::start(&gate, &world.peer(WEB), &service).await;
     assert_eq!(gate.stop().await, Drained::Forced(1));
-    flood.is_cut().await;
+    flood.until_cut().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
