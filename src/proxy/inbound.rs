@@ -15,19 +15,20 @@ pub(super) async fn serve(
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
     let terms = connection.terms().inspect_err(|_| client.abort())?;
-    let handshake = async {
+    // Boxed, here and below: what is large and soon over takes no room in the future of a connection that may last for days.
+    let handshake = Box::pin(async {
         match acceptor.accept(client, &terms).await {
             Ok(secured) => Ok(secured),
             Err((error, socket)) => Err(turned_away(error, socket).await),
         }
-    };
+    });
     let (client, peer) = connection.following.unless_forced(handshake).await?;
     connection.proven(&peer, Agreed::of(client.get_ref().1));
-    let dialled = connection.following.unless_forced(service.upstream.connect()).await;
+    let dialled = connection.following.unless_forced(Box::pin(service.upstream.connect())).await;
     let (application, target) = dialled.inspect_err(|_| client.get_ref().0.abort())?;
     connection.record.target(target);
     let standing = connection.standing(service, terms, peer, Usage::Client);
-    connection.carry(standing, Relay::new(client.into(), application)).await
+    connection.carry(standing, Box::new(Relay::new(client.into(), application))).await
 }
 
 /// A client that left without a byte is a health check, not a failed handshake; one that was told why shall hear it.
@@ -35,7 +36,7 @@ async fn turned_away(error: HandshakeError, socket: Option<Socket>) -> Connectio
     match (&error, socket) {
         (HandshakeError::Io(_), Some(socket)) if !socket.heard() => return ConnectionError::Probe,
         (HandshakeError::Refused(_) | HandshakeError::NotTls | HandshakeError::Tls(_), Some(socket)) => {
-            Box::pin(socket.part()).await;
+            socket.part().await;
         }
         _ => {}
     }

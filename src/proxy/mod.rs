@@ -9,6 +9,8 @@ mod record;
 mod relay;
 mod room;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use std::io;
@@ -323,7 +325,7 @@ impl Connection {
     }
 
     /// Carries bytes for as long as the connection stands.
-    async fn carry(&mut self, standing: Standing<'_>, mut relay: Relay) -> Result<(), ConnectionError> {
+    async fn carry(&mut self, standing: Standing<'_>, mut relay: Box<Relay>) -> Result<(), ConnectionError> {
         let end = standing.keep(&mut relay).await;
         self.record.moved(relay.moved());
         end

@@ -21,10 +21,11 @@ pub(super) async fn serve(
     client: Socket,
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
-    let secured = secure(service, connector, server_name, connection).await;
+    // Boxed: what is large and soon over takes no room in the future of a connection that may last for days.
+    let secured = Box::pin(secure(service, connector, server_name, connection)).await;
     // The application must not take a refusal for an empty answer.
     let (server, standing) = secured.inspect_err(|_| client.abort())?;
-    connection.carry(standing, Relay::new(server, client)).await
+    connection.carry(standing, Box::new(Relay::new(server, client))).await
 }
 
 /// Reaches the next hop and proves who it is.

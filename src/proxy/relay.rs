@@ -181,6 +181,9 @@ enum State {
     Ended,
 }
 
+/// Ready once a direction has ended.
+type Progress = Poll<Result<(), Fault>>;
+
 enum Fault {
     Read(io::Error),
     Write(io::Error),
@@ -202,7 +205,7 @@ impl Flow {
     }
 
     /// Moves what can be moved now; ready when the direction has ended.
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), Fault>>
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Progress
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
