@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::Args;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError, Log, LogFormat};
@@ -59,6 +59,7 @@ impl LogArgs {
             .buffered_lines_limit(LINES_WAITING)
             .thread_name("log")
             .finish(std::io::stderr());
+        let dropped = writer.error_counter();
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
         let format = match self.log_format {
             Some(FormatArg::Text) => LogFormat::Text,
@@ -69,16 +70,26 @@ impl LogArgs {
             LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal() && no_color_unset()).init(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
         }
-        Waiting(Some(guard))
+        Waiting { guard: Some(guard), dropped }
     }
 }
 
 /// The lines that wait to be written. Dropping it gives their reader a last moment to take them.
-pub(super) struct Waiting(Option<WorkerGuard>);
+pub(super) struct Waiting {
+    guard: Option<WorkerGuard>,
+    dropped: ErrorCounter,
+}
+
+impl Waiting {
+    /// How many lines were dropped because their reader was too slow.
+    pub(super) fn dropped(&self) -> usize {
+        self.dropped.dropped_lines()
+    }
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let guard = self.0.take();
+        let guard = self.guard.take();
         let (done, written) = channel();
         // Where the log is stuck the guard prints to standard output, which may be stuck as well.
         let writing = std::thread::Builder::new().name("last-lines".into()).spawn(move || {

@@ -101,7 +101,10 @@ fn man(verb: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = Cli::command();
     command.build();
     for name in verb {
-        let Some(found) = command.find_subcommand(name) else { anyhow::bail!("there is no verb `{}`", verb.join(" ")) };
+        let Some(found) = command.find_subcommand(name) else {
+            let message = format!("there is no verb `{}`", verb.join(" "));
+            command.error(clap::error::ErrorKind::InvalidSubcommand, message).exit();
+        };
         command = found.clone();
     }
     clap_mangen::Man::new(command).render(&mut out())?;

@@ -10,7 +10,7 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep_until};
 
-use super::log::LogArgs;
+use super::log::{LogArgs, Waiting};
 use super::out::err;
 use crate::app::{App, Applied, Drained, Handle};
 use crate::config::{Config, ConfigError};
@@ -55,14 +55,14 @@ fn serve(
         Ok(filter) => filter,
         Err(faults) => return refuse(&faults),
     };
-    let _log = log.start(&filter, config.log.format);
+    let lines = log.start(&filter, config.log.format);
     raise_descriptor_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.limits.worker_threads {
         runtime.worker_threads(threads);
     }
     let runtime = runtime.enable_all().thread_name("worker").build().context("cannot start the worker threads")?;
-    let drained = runtime.block_on(until_drained(config, file))?;
+    let drained = runtime.block_on(until_drained(config, file, &lines))?;
     // A look at a credentials file that hangs must not keep the process.
     runtime.shutdown_background();
     match drained {
@@ -95,7 +95,11 @@ fn raise_descriptor_limit() {
     }
 }
 
-async fn until_drained(config: Config, mut file: Option<(&Path, FileWatch)>) -> anyhow::Result<Drained> {
+async fn until_drained(
+    config: Config,
+    mut file: Option<(&Path, FileWatch)>,
+    lines: &Waiting,
+) -> anyhow::Result<Drained> {
     // Taken over first: from here on no signal has its default effect.
     let mut signals = Signals::new().context("cannot take over the signals")?;
     let app = App::bind(config)?;
@@ -108,7 +112,10 @@ async fn until_drained(config: Config, mut file: Option<(&Path, FileWatch)>) -> 
             signal = signals.next() => match signal {
                 Signal::Stop => handle.stop().await,
                 Signal::Look => handle.look().await,
-                Signal::Status => handle.status().await,
+                Signal::Status => {
+                    tracing::info!(log.dropped = lines.dropped(), "status");
+                    handle.status().await;
+                }
                 Signal::Reload => {
                     handle.look().await;
                     if let Some((file, _)) = &file {
