@@ -45,10 +45,9 @@ impl Socket {
         let _ = stream.set_nodelay(true);
         if let Some(interval) = keepalive {
             let probes = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(3);
-            let socket = SockRef::from(&stream);
-            let _ = socket.set_tcp_keepalive(&probes);
-            // Unacknowledged data gives up when unanswered probes would (RFC 5482).
-            let _ = socket.set_tcp_user_timeout(Some(interval.saturating_mul(4)));
+            // No TCP_USER_TIMEOUT beside it: Linux counts a closed window too, and would end a peer that is there and takes its time to read.
+            // One that is gone with bytes unacknowledged is given up by the system (tcp(7), `tcp_retries2`).
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
         }
         Self { stream: Stream::Tcp(stream), heard: false }
     }
