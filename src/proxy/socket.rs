@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-/// For how long a peer that was told why it is turned away may go on talking.
+/// For how long, and for how many bytes, a peer that was told why it is turned away may go on talking.
 const PARTING: Duration = Duration::from_secs(1);
+const PARTING_BYTES: u64 = 256 * 1024;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Socket {
     pub(super) async fn part(mut self) {
         let _ = timeout(PARTING, async {
             self.shutdown().await?;
-            tokio::io::copy(&mut self, &mut tokio::io::sink()).await
+            tokio::io::copy(&mut self.take(PARTING_BYTES), &mut tokio::io::sink()).await
         })
         .await;
     }
