@@ -70,6 +70,29 @@ impl ListenSocket {
     }
 }
 
+/// Errors of accept that say that this one connection is gone already (accept(2)): the next one may be fine.
+pub(super) fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    let gone = [ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable];
+    gone.contains(&error.kind())
+}
+
+/// How long to wait before accepting again: 5 ms, doubled with each failure in a row, at most 1 s.
+#[derive(Debug, Default)]
+pub(super) struct Backoff(u32);
+
+impl Backoff {
+    pub(super) fn next(&mut self) -> Duration {
+        let wait = Duration::from_millis(5 << self.0.min(8)).min(Duration::from_secs(1));
+        self.0 += 1;
+        wait
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
 /// The kernel cuts this down to the system's maximum (listen(2), `net.core.somaxconn`): a burst of newcomers waits there, and is not sent away
 /// to try again a second later.
 const BACKLOG: i32 = i32::MAX;

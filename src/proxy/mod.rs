@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::spiffe::{UnixTime, Usage};
 use crate::tls::{Acceptor, Agreed, Connector, PeerIdentity, Terms};
 pub use error::ConnectionError;
-use listen::ListenSocket;
+use listen::{Backoff, ListenSocket, is_about_the_peer};
 use live::{Following, Orders, Standing};
 use record::Record;
 use relay::Relay;
@@ -329,28 +329,5 @@ impl Connection {
         let end = standing.keep(&mut relay).await;
         self.record.moved(relay.moved());
         end
-    }
-}
-
-/// Errors of accept that say that this one connection is gone already (accept(2)): the next one may be fine.
-fn is_about_the_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
-    let gone = [ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable];
-    gone.contains(&error.kind())
-}
-
-/// How long to wait before accepting again: 5 ms, doubled with each failure in a row, at most 1 s.
-#[derive(Debug, Default)]
-struct Backoff(u32);
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let wait = Duration::from_millis(5 << self.0.min(8)).min(Duration::from_secs(1));
-        self.0 += 1;
-        wait
-    }
-
-    fn reset(&mut self) {
-        self.0 = 0;
     }
 }

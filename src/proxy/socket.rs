@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-/// For how long a peer that was told why it is turned away may go on talking.
+/// For how long, and for how many bytes, a peer that was told why it is turned away may go on talking.
 const PARTING: Duration = Duration::from_secs(1);
+const PARTING_BYTES: u64 = 256 * 1024;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -40,12 +41,13 @@ impl Socket {
     }
 
     /// A connected TCP stream. Small writes leave at once (two proxies in a row would otherwise wait 40 ms for each other), and a peer that
-    /// vanished is noticed. There is no TCP_USER_TIMEOUT: on Linux it also cuts a peer that lives and only pauses reading.
-    /// What the system refuses to set it goes without.
+    /// vanished is noticed. What the system refuses to set it goes without.
     pub(super) fn tcp(stream: TcpStream, keepalive: Option<Duration>) -> Self {
         let _ = stream.set_nodelay(true);
         if let Some(interval) = keepalive {
             let probes = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(3);
+            // No TCP_USER_TIMEOUT beside it: Linux counts a closed window too, and would end a peer that is there and takes its time to read.
+            // One that is gone with bytes unacknowledged is given up by the system (tcp(7), `tcp_retries2`).
             let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
         }
         Self { stream: Stream::Tcp(stream), heard: false }
@@ -66,7 +68,7 @@ impl Socket {
     pub(super) async fn part(mut self) {
         let _ = timeout(PARTING, async {
             self.shutdown().await?;
-            tokio::io::copy(&mut self, &mut tokio::io::sink()).await
+            tokio::io::copy(&mut self.take(PARTING_BYTES), &mut tokio::io::sink()).await
         })
         .await;
     }

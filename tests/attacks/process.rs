@@ -260,6 +260,34 @@ async fn a_log_that_nobody_reads_and_one_that_nobody_can_read_stop_no_traffic() 
     assert_eq!(binary.ended().await.code(), Some(0));
 }
 
+#[tokio::test]
+async fn descriptors_that_run_out_and_come_back_cost_waiting_and_no_hot_loop() {
+    let world = World::new();
+    let peer = world.peer(WEB);
+    let log = world.path("log");
+    let stderr = std::fs::File::create(&log).unwrap();
+    let mut binary = Binary::start(&world, &Inbound::to(echo_application().await), Stdio::null());
+    binary.signal("KILL");
+    binary.ended().await;
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 64; exec \"$0\" run --config \"$1\"", env!("CARGO_BIN_EXE_svidgate")]);
+    binary.process = limited.arg(&binary.config).stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
+    binary.until_serves(&peer).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(binary.address).await.unwrap());
+    }
+    let complaints = || std::fs::read_to_string(&log).unwrap().matches("cannot accept").count();
+    until("it has none left", || complaints() >= 5).await;
+    let before = complaints();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(complaints() - before < 10, "it spins");
+    drop(silent);
+    binary.until_serves(&peer).await;
+    binary.signal("TERM");
+    assert_eq!(binary.ended().await.code(), Some(0));
+}
+
 /// How many rotations of both sides: `SVIDGATE_ROTATIONS`, 200 where it is not set.
 fn rotations() -> usize {
     std::env::var("SVIDGATE_ROTATIONS").map_or(200, |count| count.parse().expect("a number"))

@@ -152,6 +152,21 @@ async fn a_reader_that_never_reads_holds_a_bounded_amount_and_its_end_is_not_a_c
 }
 
 #[tokio::test]
+async fn a_reader_that_pauses_for_longer_than_probes_go_unanswered_misses_nothing() {
+    let world = World::new();
+    let (gate, service) = gate(&world, "keepalive = \"1s\"").await;
+    let (mut client, mut application) = pair(&world, &gate, &service).await;
+    let written = fill(&mut client).await;
+    // A peer that was gone would be given up after one second and three probes.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let mut received = vec![0; written];
+    let (flushed, read) = soon(async { tokio::join!(client.flush(), application.read_exact(&mut received)) }).await;
+    flushed.unwrap();
+    read.unwrap();
+    assert_eq!(active(&gate), 1);
+}
+
+#[tokio::test]
 async fn a_trickle_keeps_a_connection_and_records_without_bytes_do_not() {
     let world = World::new();
     let (gate, service) = gate(&world, "idle_timeout = \"2s\"").await;
