@@ -189,7 +189,13 @@ impl Peer {
     }
 
     pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let config = self.client_config(provider());
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("gate.example").unwrap(), tcp).await
+    }
+
+    /// What this peer is as a client that can do what `provider` can.
+    pub(crate) fn client_config(&self, provider: Arc<rustls::crypto::CryptoProvider>) -> ClientConfig {
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions)
             .unwrap()
             .dangerous()
@@ -197,7 +203,18 @@ impl Peer {
             .with_client_cert_resolver(Arc::new(Presents(self.key.clone())));
         config.alpn_protocols.clone_from(&self.alpn);
         config.resumption = self.resumption.clone();
-        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("gate.example").unwrap(), tcp).await
+        config
+    }
+
+    /// What this peer is as a server.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .with_client_cert_verifier(Arc::new(Credulous))
+            .with_cert_resolver(Arc::new(Presents(self.key.clone())));
+        config.alpn_protocols.clone_from(&self.alpn);
+        config
     }
 
     /// Connects, says something and reads what comes back until the end: a refusal in TLS 1.3 reaches a client with its first read.
@@ -225,13 +242,7 @@ impl Peer {
     pub(crate) async fn echo_server(self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&self.versions)
-            .unwrap()
-            .with_client_cert_verifier(Arc::new(Credulous))
-            .with_cert_resolver(Arc::new(Presents(self.key.clone())));
-        config.alpn_protocols.clone_from(&self.alpn);
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(Arc::new(self.server_config()));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
@@ -272,7 +283,7 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
