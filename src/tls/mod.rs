@@ -3,7 +3,6 @@
 mod error;
 mod verify;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +120,7 @@ async fn under_terms<S, IO>(
     terms: &Arc<Terms>,
     patience: Duration,
 ) -> Result<(S, PeerIdentity), (HandshakeError, Option<IO>)> {
-    let context = Handshake { terms: terms.clone(), outcome: RefCell::new(None) };
+    let context = Handshake::new(terms.clone());
     // Boxed: a handshake is short and its future large; the connection's future keeps a pointer's room for it.
     let examined = Box::pin(HANDSHAKE.scope(context, async {
         let stream = timeout(patience, handshake).await;

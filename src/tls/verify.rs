@@ -181,6 +181,42 @@ impl std::error::Error for Refusal {}
 pub(super) struct Handshake {
     pub(super) terms: Arc<Terms>,
     pub(super) outcome: RefCell<Option<Result<PeerIdentity, Box<Refusal>>>>,
+    /// A denial of an ID that the peer has yet to prove: whoever has a copy of a certificate must neither learn what its owner may do, nor be
+    /// noted under the owner's name.
+    denial: RefCell<Option<Box<Refusal>>>,
+}
+
+impl Handshake {
+    pub(super) fn new(terms: Arc<Terms>) -> Self {
+        Self { terms, outcome: RefCell::default(), denial: RefCell::default() }
+    }
+
+    /// Examines the chain, before the peer has signed with its key. An answer that hangs on whose the key is waits for [`Self::proven`].
+    fn examine(&self, chain: &[CertificateDer<'_>], usage: Usage, now: UnixTime) -> Result<(), Error> {
+        match self.terms.authenticate(chain, usage, now) {
+            Err(refusal) if refusal.peer().is_some() => {
+                self.denial.replace(Some(refusal));
+                Ok(())
+            }
+            outcome => {
+                let answer = outcome.as_ref().map(|_| ()).map_err(|refusal| refusal.for_rustls());
+                self.outcome.replace(Some(outcome));
+                answer
+            }
+        }
+    }
+
+    /// The peer has signed with the leaf's key: a denial can be told.
+    fn proven(&self) -> Result<(), Error> {
+        match self.denial.take() {
+            Some(refusal) => {
+                let answer = refusal.for_rustls();
+                self.outcome.replace(Some(Err(refusal)));
+                Err(answer)
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 tokio::task_local! {
@@ -213,7 +249,8 @@ impl ResolvesClientCert for OwnCertificate {
     }
 }
 
-/// Examines the peer by the handshake's terms, the same way on both sides; names and host names play no part.
+/// Examines the peer by the handshake's terms, the same way on both sides; names and host names play no part. rustls asks for the certificate
+/// first and for the signature of its key after it, in both versions and on both sides.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     pub(super) algorithms: WebPkiSupportedAlgorithms,
@@ -228,14 +265,13 @@ impl PeerVerifier {
     ) -> Result<(), Error> {
         let chain: Vec<_> =
             std::iter::once(leaf).chain(intermediates).map(|der| CertificateDer::from(&**der)).collect();
-        let outcome = HANDSHAKE.try_with(|handshake| {
-            let outcome = handshake.terms.authenticate(&chain, usage, now);
-            let answer = outcome.as_ref().map(|_| ()).map_err(|refusal| refusal.for_rustls());
-            handshake.outcome.replace(Some(outcome));
-            answer
-        });
-        outcome.unwrap_or_else(|_| Err(Error::General("a handshake without terms".into())))
+        in_handshake(|handshake| handshake.examine(&chain, usage, now))
     }
+}
+
+/// Asks the handshake that runs on this task.
+fn in_handshake(ask: impl FnOnce(&Handshake) -> Result<(), Error>) -> Result<(), Error> {
+    HANDSHAKE.try_with(ask).unwrap_or_else(|_| Err(Error::General("a handshake without terms".into())))
 }
 
 impl ClientCertVerifier for PeerVerifier {
@@ -259,7 +295,8 @@ impl ClientCertVerifier for PeerVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, leaf, signature, &self.algorithms)
+        let valid = rustls::crypto::verify_tls12_signature(message, leaf, signature, &self.algorithms)?;
+        in_handshake(Handshake::proven).map(|()| valid)
     }
 
     fn verify_tls13_signature(
@@ -268,7 +305,8 @@ impl ClientCertVerifier for PeerVerifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, leaf, signature, &self.algorithms)
+        let valid = rustls::crypto::verify_tls13_signature(message, leaf, signature, &self.algorithms)?;
+        in_handshake(Handshake::proven).map(|()| valid)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

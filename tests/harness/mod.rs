@@ -222,7 +222,12 @@ impl Peer {
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::builder_with_provider(provider())
+        self.client_config(provider())
+    }
+
+    /// What this peer is as a client that can do what `provider` can.
+    pub(crate) fn client_config(&self, provider: Arc<rustls::crypto::CryptoProvider>) -> ClientConfig {
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions)
             .unwrap()
             .dangerous()
@@ -311,7 +316,7 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
