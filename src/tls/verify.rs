@@ -117,9 +117,9 @@ pub enum Reason {
     },
     /// Its chain proves nothing.
     Rejected(Rejection),
-    /// It is who it says, and the policy keeps it out.
+    /// Its chain is good, and the policy keeps its bearer out.
     Denied {
-        /// Its proven ID.
+        /// The ID that its chain proves. It was turned away before it had to prove that the key is its own.
         id: SpiffeId,
         /// The rule, or the nearest one.
         denial: Denial,

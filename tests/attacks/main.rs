@@ -14,6 +14,7 @@ mod harness;
 
 mod forger;
 mod handshake;
+mod outbound;
 mod process;
 mod relay;
 mod resumption;
