@@ -56,7 +56,7 @@ fn serve(
         Err(faults) => return refuse(&faults),
     };
     let lines = log.start(&filter, config.log.format);
-    raise_descriptor_limit();
+    raise_descriptor_limit(&config);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.limits.worker_threads {
         runtime.worker_threads(threads);
@@ -83,15 +83,26 @@ fn refuse(faults: &ConfigError) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(2))
 }
 
-/// A proxied connection uses two descriptors, and many systems start a process with 1,024: the soft limit goes up to the hard one.
-fn raise_descriptor_limit() {
-    match getrlimit(Resource::RLIMIT_NOFILE) {
+/// A proxied connection uses two descriptors, and many systems start a process with 1,024: the soft limit goes up to the hard one. Where that
+/// is less than the configuration allows, connections will wait for descriptors, and so may a rotation: that is said at the start.
+fn raise_descriptor_limit(config: &Config) {
+    let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-            Ok(()) => tracing::debug!(descriptors = hard, "descriptor limit raised"),
-            Err(error) => tracing::warn!(%error, descriptors = soft, "the descriptor limit cannot be raised"),
+            Ok(()) => {
+                tracing::debug!(descriptors = hard, "descriptor limit raised");
+                hard
+            }
+            Err(error) => {
+                tracing::warn!(%error, descriptors = soft, "the descriptor limit cannot be raised");
+                soft
+            }
         },
-        Ok((soft, _)) => tracing::debug!(descriptors = soft, "descriptor limit"),
-        Err(error) => tracing::warn!(%error, "the descriptor limit cannot be read"),
+        Ok((soft, _)) => soft,
+        Err(error) => return tracing::warn!(%error, "the descriptor limit cannot be read"),
+    };
+    let wanted = config.listeners.len().saturating_mul(config.limits.max_connections).saturating_mul(2);
+    if !u64::try_from(wanted).is_ok_and(|wanted| wanted <= descriptors) {
+        tracing::info!(descriptors, wanted, "`max_connections` allows more than the descriptor limit does");
     }
 }
 

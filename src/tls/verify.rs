@@ -119,7 +119,7 @@ pub enum Reason {
     Rejected(Rejection),
     /// Its chain is good, and the policy keeps its bearer out.
     Denied {
-        /// The ID that its chain proves. It was turned away before it had to prove that the key is its own.
+        /// The ID that its chain names. In a handshake it is told, and noted, only once the peer has proven that the key is its own.
         id: SpiffeId,
         /// The rule, or the nearest one.
         denial: Denial,

@@ -37,38 +37,6 @@ async fn is_cut(gate: &Gate, outcome: Outcome) {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
-    let world = World::new();
-    let (_listening, target) = service().await;
-    is_cut(&outbound(&world, target).await, Outcome::HandshakeTimeout).await;
-}
-
-#[tokio::test]
-async fn a_server_that_speaks_no_tls_is_a_failed_handshake() {
-    let world = World::new();
-    let (listener, target) = service().await;
-    tokio::spawn(async move {
-        while let Ok((mut tcp, _)) = listener.accept().await {
-            tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-            let _ = tcp.read_to_end(&mut Vec::new()).await;
-        }
-    });
-    is_cut(&outbound(&world, target).await, Outcome::HandshakeFailed).await;
-}
-
-#[tokio::test]
-async fn a_server_that_leaves_in_the_middle_is_a_failed_handshake() {
-    let world = World::new();
-    let (listener, target) = service().await;
-    tokio::spawn(async move {
-        while let Ok((mut tcp, _)) = listener.accept().await {
-            let _ = tcp.read(&mut [0; 64]).await;
-        }
-    });
-    is_cut(&outbound(&world, target).await, Outcome::HandshakeFailed).await;
-}
-
-#[tokio::test]
 async fn a_server_that_refuses_us_after_our_handshake_is_told_as_its_refusal() {
     let world = World::new();
     let inbound = Inbound::to(echo_application().await).letting_in(BATCH).start(&world).await;
