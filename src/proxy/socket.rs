@@ -32,7 +32,21 @@ enum Stream {
 impl Socket {
     /// Dials a TCP address.
     pub(super) async fn dial_tcp(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
-        Ok(Self::tcp(TcpStream::connect(address).await?, keepalive))
+        let socket = Self::tcp(TcpStream::connect(address).await?, keepalive);
+        if socket.is_its_own_peer(address) {
+            socket.abort(); // at once, so that the port is free for who should listen there
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(socket)
+    }
+
+    /// Where nobody listens on a port of this machine, the system may choose that very port as the source of the connection: then the two
+    /// ends meet (RFC 9293 §3.5, simultaneous open), and what is sent comes back as the answer.
+    fn is_its_own_peer(&self, peer: SocketAddr) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().is_ok_and(|own| own == peer),
+            Stream::Unix(_) => false,
+        }
     }
 
     /// Dials a unix socket.
@@ -124,6 +138,22 @@ impl AsyncWrite for Socket {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_on_which_nobody_listens_never_answers() {
+        // Linux takes the sources of connections from the even ports first, one after the other: as many attempts come by each of them.
+        let mut ports = (40_000..60_000).step_by(2);
+        let nobody = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+        for attempt in 0..30_000 {
+            let dialled = Socket::dial_tcp(([127, 0, 0, 1], nobody).into(), None).await;
+            assert!(dialled.is_err(), "attempt {attempt} was answered");
         }
     }
 }
