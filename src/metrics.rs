@@ -171,7 +171,7 @@ impl Metrics {
         registry
     }
 
-    /// How many connections ended in `outcome`, over all listeners given.
+    /// How many connections of `listener` ended in `outcome`.
     pub fn closed(&self, listener: &Arc<str>, outcome: Outcome) -> u64 {
         self.connections_closed.get(&Ended { listener: listener.clone(), outcome }).map_or(0, |count| count.get())
     }

@@ -5,7 +5,7 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{BATCH, Gate, ORDERS, PATIENCE, Peer, WEB, World, authority, echo_application, id, until};
+use harness::{BATCH, Gate, ORDERS, PATIENCE, Peer, WEB, World, authority, echo_application, id, outbound_toml, until};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use svidgate::metrics::Outcome;
@@ -23,22 +23,6 @@ async fn inbound(world: &World, more: &str) -> Gate {
 
 fn inbound_toml(identity: &std::path::Path, target: &str, more: &str) -> String {
     harness::inbound_toml(identity, &format!("\"{target}\""), &format!("\"{WEB}\""), more, "")
-}
-
-fn outbound_toml(identity: &std::path::Path, target: &str, more: &str) -> String {
-    format!(
-        r#"
-        [identity]
-        dir = "{}"
-        [[outbound]]
-        name = "to-orders"
-        listen = "127.0.0.1:0"
-        target = "{target}"
-        expect = ["{ORDERS}"]
-        {more}
-        "#,
-        identity.display()
-    )
 }
 
 #[tokio::test]

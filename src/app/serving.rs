@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::handle::Command;
 use super::{Applied, BindError, Drained, bind, bind_error};
-use crate::config::{self, Config, ListenAddress};
+use crate::config::Config;
 use crate::credentials::{CredentialStore, CredentialWatcher, Credentials};
 use crate::metrics::{Metrics, Outcome};
 use crate::proxy::{Bound, Listener};
@@ -108,7 +108,7 @@ impl Serving {
         let mut plans = Vec::new();
         let mut added = Vec::new();
         for wanted in &next.listeners {
-            match self.listeners.iter().find(|listener| same_address(&listener.config(), wanted)) {
+            match self.listeners.iter().find(|listener| listener.is_bound_for(wanted)) {
                 Some(listener) => {
                     let plan = listener.plan(wanted, &next.limits).map_err(|error| bind_error(wanted, error))?;
                     plans.push((listener.clone(), plan));
@@ -213,10 +213,4 @@ impl Serving {
             cut => Drained::Forced(cut),
         }
     }
-}
-
-/// A listener keeps its socket, and so its name may change; those with a port of the system's choice are told apart by name.
-fn same_address(current: &config::Listener, wanted: &config::Listener) -> bool {
-    let chosen_by_system = matches!(wanted.listen, ListenAddress::Tcp(address) if address.port() == 0);
-    current.listen == wanted.listen && (!chosen_by_system || current.name == wanted.name)
 }

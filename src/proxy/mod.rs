@@ -106,6 +106,14 @@ impl Listener {
         self.orders.borrow().service.config.clone()
     }
 
+    /// Whether it listens where `wanted` shall. It keeps its socket, and so its name may change; listeners with a port of the system's choice are
+    /// told apart by name.
+    pub fn is_bound_for(&self, wanted: &config::Listener) -> bool {
+        let current = &self.orders.borrow().service.config;
+        let chosen_by_system = matches!(wanted.listen, ListenAddress::Tcp(address) if address.port() == 0);
+        current.listen == wanted.listen && (!chosen_by_system || current.name == wanted.name)
+    }
+
     /// Makes ready to do something else, without doing it yet.
     ///
     /// # Errors

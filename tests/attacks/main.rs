@@ -55,24 +55,8 @@ impl<'a> Inbound<'a> {
 
     fn toml(&self, world: &World) -> String {
         let Self { target, peer, more, limits } = self;
-        let identity = world.path("orders");
-        format!(
-            r#"
-            [identity]
-            dir = "{}"
-            [[inbound]]
-            name = "orders"
-            listen = "127.0.0.1:0"
-            target = "{target}"
-            {more}
-            [[inbound.rule]]
-            name = "callers"
-            peers = ["{peer}"]
-            [limits]
-            {limits}
-            "#,
-            identity.display()
-        )
+        let (target, peer) = (format!("\"{target}\""), format!("\"{peer}\""));
+        harness::inbound_toml(&world.path("orders"), &target, &peer, more, limits)
     }
 
     async fn start(&self, world: &World) -> Gate {

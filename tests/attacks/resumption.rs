@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::harness::{BATCH, Gate, ORDERS, Peer, WEB, World, authority, echo_application, id, until};
+use crate::harness::{self, BATCH, Gate, ORDERS, Peer, WEB, World, authority, echo_application, id, until};
 use crate::{Inbound, soon};
 use svidgate::mint::{Issue, bundle_map};
 
@@ -47,7 +47,7 @@ async fn a_peer_whose_root_was_removed_does_not_come_back_by_its_session() {
         let inbound = Inbound::to(echo_application().await).with("min_tls = \"1.2\"").letting_in(caller);
         let gate = inbound.start(&world).await;
         let peer = Peer::issued_by(&partner, caller).speaking(version);
-        let issued = world.prod.issue(&id(ORDERS), crate::harness::HOUR).unwrap();
+        let issued = world.prod.issue(&id(ORDERS), harness::HOUR).unwrap();
         let trusts = |count: usize| {
             let current = gate.handle.credentials().current().unwrap();
             current.bundles.iter().count() == count
@@ -125,20 +125,8 @@ async fn a_ticket_of_another_server_and_early_data_get_nobody_in_and_nothing_thr
 }
 
 fn outbound_toml(world: &World, target: std::net::SocketAddr) -> String {
-    format!(
-        r#"
-        [identity]
-        dir = "{}"
-        [[outbound]]
-        name = "to-orders"
-        listen = "127.0.0.1:0"
-        target = "{target}"
-        server_name = "orders.example"
-        min_tls = "1.2"
-        expect = ["{ORDERS}"]
-        "#,
-        world.identity("web", WEB).display()
-    )
+    let more = "server_name = \"orders.example\"\nmin_tls = \"1.2\"";
+    harness::outbound_toml(&world.identity("web", WEB), &target.to_string(), more)
 }
 
 #[tokio::test]

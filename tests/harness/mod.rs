@@ -122,6 +122,23 @@ pub(crate) fn inbound_toml(identity: &Path, target: &str, peers: &str, listener:
     )
 }
 
+/// One outbound listener named `to-orders` that expects the orders service. `more` are lines of its table.
+pub(crate) fn outbound_toml(identity: &Path, target: &str, more: &str) -> String {
+    format!(
+        r#"
+        [identity]
+        dir = "{}"
+        [[outbound]]
+        name = "to-orders"
+        listen = "127.0.0.1:0"
+        target = "{target}"
+        expect = ["{ORDERS}"]
+        {more}
+        "#,
+        identity.display()
+    )
+}
+
 /// Puts a file in place by a rename.
 pub(crate) fn replace(path: &Path, content: &[u8]) {
     let next = path.with_extension("next");

@@ -26,24 +26,8 @@ const LISTENER: &str = "orders";
 /// An inbound listener before `target` that lets in the web frontend.
 async fn inbound(world: &World, target: &str, more: &str, limits: &str) -> Gate {
     Logged::begin();
-    Gate::start(&format!(
-        r#"
-        [identity]
-        dir = "{}"
-        [[inbound]]
-        name = "{LISTENER}"
-        listen = "127.0.0.1:0"
-        target = "{target}"
-        {more}
-        [[inbound.rule]]
-        name = "web"
-        peers = ["{WEB}"]
-        [limits]
-        {limits}
-        "#,
-        world.identity("orders", ORDERS).display()
-    ))
-    .await
+    let (identity, target) = (world.identity(LISTENER, ORDERS), format!("\"{target}\""));
+    Gate::start(&harness::inbound_toml(&identity, &target, &format!("\"{WEB}\""), more, limits)).await
 }
 
 /// An inbound listener before an echoing application.
