@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use proptest::prelude::*;
-use svidgate::policy::{Action, Decision, Denial, Pattern, Policy, Rule, Verdict};
+use svidgate::policy::{Action, Decision, Denial, Pattern, Policy, Requests, Rule, Verdict};
 use svidgate::spiffe::{SpiffeId, TrustDomain};
 
 // ---- what is generated
@@ -48,6 +48,7 @@ fn some_rules() -> impl Strategy<Value = Vec<Rule>> {
                 name: format!("rule-{number}").into(),
                 action,
                 peers,
+                requests: Requests::default(),
                 enforce,
             })
             .collect()

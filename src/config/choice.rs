@@ -4,7 +4,8 @@ use schemars::{Schema, json_schema};
 
 use super::field::{Word, Wrong, nearest};
 use super::raw::Raw;
-use super::{LogFormat, OnExpiry, Protocol, TlsVersion};
+use super::word::ProtocolName;
+use super::{LogFormat, OnExpiry, TlsVersion};
 use crate::policy::Action;
 
 /// Yes or no.
@@ -39,15 +40,15 @@ impl Word for Action {
     }
 }
 
-impl Word for Protocol {
-    const EXPECTED: &'static str = "\"tcp\"";
+impl Word for ProtocolName {
+    const EXPECTED: &'static str = "\"tcp\" or \"http\"";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
-        choose::<Self>(text, &[("tcp", Self::Tcp)])
+        choose::<Self>(text, &[("tcp", Self::Tcp), ("http", Self::Http)])
     }
 
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "enum": ["tcp"] })
+        json_schema!({ "type": "string", "enum": ["tcp", "http"] })
     }
 }
 

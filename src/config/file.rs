@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::address::{ListenAddress, Target};
 use super::field::{Field, Many, Placed};
 use super::quantity::{Count, Size, Time, TimeOrOff};
-use super::word::{AlpnName, FilePath, LogFilter, Name};
-use super::{Limits, LogFormat, OnExpiry, Protocol, TlsVersion};
+use super::word::{AlpnName, FilePath, LogFilter, Name, ProtocolName};
+use super::{Limits, LogFormat, OnExpiry, TlsVersion};
 use crate::credentials::Identity;
 use crate::policy::{Action, Pattern};
 use crate::spiffe::{SpiffeId, TrustDomain};
@@ -67,7 +67,7 @@ pub(super) struct InboundTable {
     pub(super) target: Many<Target>,
     /// What the bytes are.
     #[schemars(extend("default" = "tcp"))]
-    pub(super) protocol: Field<Protocol>,
+    pub(super) protocol: Field<ProtocolName>,
     /// The protocols accepted by ALPN, most wanted first. Without it none is negotiated, which a gRPC client refuses.
     pub(super) alpn: Many<AlpnName>,
     /// The lowest version of TLS spoken.
@@ -115,7 +115,7 @@ pub(super) struct OutboundTable {
     pub(super) server_name: Field<DnsName<'static>>,
     /// What the bytes are.
     #[schemars(extend("default" = "tcp"))]
-    pub(super) protocol: Field<Protocol>,
+    pub(super) protocol: Field<ProtocolName>,
     /// The protocols offered by ALPN, most wanted first.
     pub(super) alpn: Many<AlpnName>,
     /// The lowest version of TLS spoken.

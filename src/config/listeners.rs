@@ -8,9 +8,9 @@ use super::fault::{Faults, Spot};
 use super::field::{Field, List, Many, Placed};
 use super::file::{InboundTable, OutboundTable, RuleTable};
 use super::read::Spots;
-use super::word::{AlpnName, Name};
-use super::{Direction, ListenAddress, Listener, Target};
-use crate::policy::{Action, Pattern, Policy, Rule};
+use super::word::{AlpnName, Name, ProtocolName};
+use super::{Direction, ListenAddress, Listener, Protocol, Target};
+use crate::policy::{Action, Pattern, Policy, Requests, Rule};
 
 const MAX_LISTENERS: usize = 1000;
 /// In the whole file.
@@ -62,7 +62,10 @@ impl Reader<'_, '_> {
         let targets = self.targets(at, table.target).map(|targets| self.plaintext_targets(targets, may_leave));
         let policy = self.policy(at, table.rule);
         let alpn = self.alpn(table.alpn);
-        let protocol = table.protocol.value(self.faults).unwrap_or_default();
+        let protocol = match table.protocol.value(self.faults).unwrap_or_default() {
+            ProtocolName::Tcp => Protocol::Tcp,
+            ProtocolName::Http => Protocol::Http(Arc::default()),
+        };
         let min_tls = table.min_tls.value(self.faults).unwrap_or_default();
         let on_expiry = table.on_expiry.value(self.faults).unwrap_or_default();
         let (listen, targets) = (listen?, targets?);
@@ -95,7 +98,10 @@ impl Reader<'_, '_> {
         let expect = self.expect(at, table.expect);
         let server_name = table.server_name.value(self.faults);
         let alpn = self.alpn(table.alpn);
-        let protocol = table.protocol.value(self.faults).unwrap_or_default();
+        let protocol = match table.protocol.value(self.faults).unwrap_or_default() {
+            ProtocolName::Tcp => Protocol::Tcp,
+            ProtocolName::Http => Protocol::Http(Arc::default()),
+        };
         let min_tls = table.min_tls.value(self.faults).unwrap_or_default();
         let on_expiry = table.on_expiry.value(self.faults).unwrap_or_default();
         let (listen, targets) = (listen?, targets?);
@@ -204,6 +210,7 @@ impl Reader<'_, '_> {
                     "say whom the rule speaks of, such as `peers = [\"spiffe://prod.example/ns/web/sa/*\"]`",
                     table.peers,
                 ),
+                requests: Requests::default(),
                 enforce: table.enforce.value(self.faults).unwrap_or(true),
                 action: {
                     let written = table.action.is_present();

@@ -6,6 +6,7 @@ mod fault;
 mod field;
 mod file;
 mod flags;
+mod http;
 mod listeners;
 mod quantity;
 mod raw;
@@ -23,6 +24,10 @@ use crate::policy::Policy;
 pub use address::{AddressError, ListenAddress, Target, is_loopback};
 pub use fault::{ConfigError, Fault, Place};
 pub use flags::{Flags, Side};
+pub use http::{
+    AccessLog, ExpectTemplate, Http, HttpLimits, HttpVersions, IdentityHeader, IdentityHeaders, OwnHeader, PeerFact,
+    Route, TargetTemplate, XfccMode,
+};
 pub use read::Origin;
 pub use schema::schema;
 
@@ -48,11 +53,11 @@ pub struct Listener {
     pub direction: Direction,
     /// Where connections come in.
     pub listen: ListenAddress,
-    /// Where they go to, tried in order.
+    /// Where they go to, tried in order (TCP) or shared among (HTTP); none where HTTP routes say it.
     pub targets: Vec<Target>,
     /// What the bytes are.
     pub protocol: Protocol,
-    /// Who may be at the other end of the mutual TLS.
+    /// Who may be at the other end of the mutual TLS; nobody where HTTP routes say it.
     pub policy: Arc<Policy>,
     /// The protocols offered or accepted by ALPN, most wanted first; none negotiates none.
     pub alpn: Vec<Vec<u8>>,
@@ -75,11 +80,13 @@ pub enum Direction {
 }
 
 /// What is understood of the bytes that pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Protocol {
     /// Nothing: bytes.
     #[default]
     Tcp,
+    /// Requests and answers, HTTP/1.1 and HTTP/2.
+    Http(Arc<Http>),
 }
 
 /// A version of TLS.
@@ -127,6 +134,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Threads that move bytes; the machine's cores where not given.
     pub worker_threads: Option<usize>,
+    /// Of HTTP alone.
+    pub http: HttpLimits,
 }
 
 impl Default for Limits {
@@ -143,17 +152,20 @@ impl Default for Limits {
             close_grace: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             worker_threads: None,
+            http: HttpLimits::default(),
         }
     }
 }
 
 /// What is logged, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
     /// The shape of a line; text where neither the file nor the command line says.
     pub format: Option<LogFormat>,
     /// A filter in the syntax of `RUST_LOG`; `info` where nobody says.
     pub level: Option<String>,
+    /// Which HTTP requests get a line of their own.
+    pub requests: AccessLog,
 }
 
 /// The shape of a log line.

@@ -9,7 +9,7 @@ use super::field::{Field, Placed};
 use super::file::{IdentityTable, LimitsTable, LogTable};
 use super::quantity::{Count, Size, Time, TimeOrOff};
 use super::word::FilePath;
-use super::{Limits, Log};
+use super::{AccessLog, Limits, Log};
 use crate::credentials::{Identity, Source};
 
 const POLL_INTERVAL: RangeInclusive<Time> = Time::millis(100)..=Time::secs(30);
@@ -95,6 +95,7 @@ pub(super) fn limits(table: Option<Placed<LimitsTable>>, faults: &mut Faults<'_>
         max_peer_certificates: within(table.max_peer_certificates, &CERTIFICATES, faults)
             .map_or(default.max_peer_certificates, |Size(size)| size),
         worker_threads: within(table.worker_threads, &THREADS, faults).map(|Count(count)| count),
+        http: default.http,
     }
 }
 
@@ -102,6 +103,7 @@ pub(super) fn log(table: Option<Placed<LogTable>>, faults: &mut Faults<'_>) -> L
     table.map_or_else(Log::default, |table| Log {
         format: table.value.format.value(faults),
         level: table.value.level.value(faults).map(|filter| filter.0),
+        requests: AccessLog::default(),
     })
 }
 

@@ -65,6 +65,14 @@ impl Word for Name {
     }
 }
 
+/// What the bytes of a listener are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ProtocolName {
+    #[default]
+    Tcp,
+    Http,
+}
+
 /// The path of a file or directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FilePath(pub(super) PathBuf);

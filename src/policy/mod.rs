@@ -1,12 +1,18 @@
 //! Who may speak to whom: rules over SPIFFE IDs, default deny, and decisions that carry their reason. Pure: no I/O, no clock.
 
+mod host;
+mod path;
 mod pattern;
+mod request;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::spiffe::SpiffeId;
+pub use host::{HostPattern, HostPatternError};
+pub use path::{PathError, PathPattern, PathPatternError, RequestPath};
 pub use pattern::{Clause, Pattern, PatternError};
+pub use request::{Request, Requests};
 
 /// What a rule does with a peer that it matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub struct Rule {
     pub action: Action,
     /// The peers it speaks of: any of these patterns.
     pub peers: Vec<Pattern>,
+    /// The requests it speaks of, where requests are understood.
+    pub requests: Requests,
     /// `false` makes it a shadow rule: decided and told, not acted upon.
     pub enforce: bool,
 }
@@ -34,7 +42,7 @@ pub struct Rule {
 impl Rule {
     /// An enforced allow rule.
     pub fn allow(name: &str, peers: Vec<Pattern>) -> Self {
-        Self { name: name.into(), action: Action::Allow, peers, enforce: true }
+        Self { name: name.into(), action: Action::Allow, peers, requests: Requests::default(), enforce: true }
     }
 
     fn matching(&self, id: &SpiffeId) -> Option<&Pattern> {
@@ -58,6 +66,11 @@ impl Policy {
     /// The rules, as they were given.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Decides on one request of a peer that was let in.
+    pub fn decide_request(&self, id: &SpiffeId, _request: &Request<'_>) -> Decision {
+        self.decide(id)
     }
 
     /// Decides on one peer.
