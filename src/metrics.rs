@@ -37,13 +37,17 @@ pub enum Outcome {
     Revoked,
     /// Cut at the end of the drain timeout.
     Forced,
+    /// The client's bytes are no good HTTP.
+    Malformed,
+    /// The client gave up too many streams in too short a time.
+    Flooded,
     /// The connection's task ended without a result: a defect of ours.
     Aborted,
 }
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Completed,
         Self::Probe,
         Self::Refused,
@@ -57,6 +61,8 @@ impl Outcome {
         Self::Idle,
         Self::Revoked,
         Self::Forced,
+        Self::Malformed,
+        Self::Flooded,
         Self::Aborted,
     ];
 
@@ -76,6 +82,8 @@ impl Outcome {
             Self::Idle => "idle",
             Self::Revoked => "revoked",
             Self::Forced => "forced",
+            Self::Malformed => "malformed",
+            Self::Flooded => "flooded",
             Self::Aborted => "aborted",
         }
     }
@@ -85,6 +93,102 @@ impl EncodeLabelValue for Outcome {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         EncodeLabelValue::encode(&self.as_str(), encoder)
     }
+}
+
+/// How a request ended. The words are part of our surface: logs and metrics carry them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RequestOutcome {
+    /// The upstream's answer was passed on whole.
+    Answered,
+    /// It became a tunnel, which ended.
+    Tunnelled,
+    /// The client left before the answer was whole.
+    Cancelled,
+    /// Cut by us in its middle: no longer let through, or nothing moved for too long.
+    Cut,
+    /// The upstream broke off in the middle of its answer.
+    UpstreamBroken,
+    /// 400: no good HTTP.
+    BadRequest,
+    /// 403: the policy does not let it through.
+    Denied,
+    /// 403: no route is for its host.
+    NoRoute,
+    /// 405: a method that is not taken.
+    MethodNotAllowed,
+    /// 408: the client did not send the rest of it.
+    RequestTimeout,
+    /// 413: its body is too long.
+    TooLarge,
+    /// 431: its head is too long.
+    HeadersTooLarge,
+    /// 502: no upstream, or none that may be trusted, or it broke off before it answered.
+    UpstreamFailed,
+    /// 503: we have nothing to present.
+    Overloaded,
+    /// 504: the upstream did not answer in time.
+    UpstreamTimeout,
+    /// 508: it goes in circles.
+    Loop,
+}
+
+impl RequestOutcome {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Answered,
+        Self::Tunnelled,
+        Self::Cancelled,
+        Self::Cut,
+        Self::UpstreamBroken,
+        Self::BadRequest,
+        Self::Denied,
+        Self::NoRoute,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::TooLarge,
+        Self::HeadersTooLarge,
+        Self::UpstreamFailed,
+        Self::Overloaded,
+        Self::UpstreamTimeout,
+        Self::Loop,
+    ];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Tunnelled => "tunnelled",
+            Self::Cancelled => "cancelled",
+            Self::Cut => "cut",
+            Self::UpstreamBroken => "upstream_broken",
+            Self::BadRequest => "bad_request",
+            Self::Denied => "denied",
+            Self::NoRoute => "no_route",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::TooLarge => "too_large",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::Overloaded => "overloaded",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Loop => "loop",
+        }
+    }
+}
+
+impl EncodeLabelValue for RequestOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
+}
+
+/// Which listener, and how the request ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestEnded {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// How the request ended.
+    pub outcome: RequestOutcome,
 }
 
 /// Which listener.
@@ -146,6 +250,8 @@ pub struct Metrics {
     pub connections_closed: Family<Ended, Counter>,
     /// Connections open now.
     pub connections_active: Family<OfListener, Gauge>,
+    /// HTTP requests ended, by outcome.
+    pub requests: Family<RequestEnded, Counter>,
     /// Application bytes moved.
     pub bytes: Family<Moved, Counter>,
     /// Peers refused, by stage.
@@ -163,6 +269,7 @@ impl Metrics {
         registry.register("connections_opened", "Connections accepted", self.connections_opened.clone());
         registry.register("connections_closed", "Connections ended, by outcome", self.connections_closed.clone());
         registry.register("connections_active", "Connections open now", self.connections_active.clone());
+        registry.register("requests", "HTTP requests ended, by outcome", self.requests.clone());
         registry.register("bytes", "Application bytes moved", self.bytes.clone());
         registry.register("refusals", "Peers refused, by stage of the examination", self.refusals.clone());
         let shadow = "Peers that the shadow rules would have treated otherwise";

@@ -33,6 +33,21 @@ pub enum ConnectionError {
     /// The peer would now be refused.
     #[error("the peer is no longer let in: {0}")]
     Revoked(#[source] Box<Refusal>),
+    /// A tunnel was cut short.
+    #[error("{0}")]
+    Cut(String),
+    /// The client broke off in the middle of a request, or broke the rules of its protocol.
+    #[error("HTTP broke off: {0}")]
+    Http(String),
+    /// A request head that is no good HTTP.
+    #[error("no good HTTP: {0}")]
+    Malformed(String),
+    /// A request head that did not come in time.
+    #[error("a request did not come in time")]
+    Slow,
+    /// Too many streams were given up.
+    #[error("the client gave up more than `max_resets` streams within ten seconds")]
+    Flooded,
     /// The drain timeout is over.
     #[error("the connection was still open at the end of the drain timeout")]
     Forced,
@@ -57,7 +72,11 @@ impl ConnectionError {
             }
             Self::Broken(_) => Outcome::Broken,
             Self::Idle(_) => Outcome::Idle,
-            Self::Revoked(_) => Outcome::Revoked,
+            Self::Revoked(_) | Self::Cut(_) => Outcome::Revoked,
+            Self::Http(_) => Outcome::Broken,
+            Self::Malformed(_) => Outcome::Malformed,
+            Self::Slow => Outcome::Idle,
+            Self::Flooded => Outcome::Flooded,
             Self::Forced => Outcome::Forced,
         }
     }

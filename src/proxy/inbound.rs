@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use tokio_rustls::server::TlsStream;
 
+use super::Connection;
 use super::error::ConnectionError;
+use super::http;
+use super::live::Standing;
 use super::relay::Relay;
+use super::service::{Service, Way};
 use super::socket::Socket;
-use super::{Connection, Service};
+use super::upstream::Upstream;
+use super::wire::Wire;
 use crate::spiffe::Usage;
 use crate::tls::{Acceptor, Agreed, HandshakeError, PeerIdentity, Terms};
 
 /// Serves one connection from its first byte to its last.
 pub(super) async fn serve(
-    service: &Service,
+    service: &Arc<Service>,
     acceptor: &Acceptor,
     client: Socket,
     connection: &mut Connection,
@@ -23,11 +28,30 @@ pub(super) async fn serve(
     let handshake = Box::pin(secure(acceptor, client, &terms));
     let (client, peer) = connection.following.unless_forced(handshake).await?;
     connection.proven(&peer, Agreed::of(client.get_ref().1));
-    let dialled = connection.following.unless_forced(Box::pin(service.upstream.connect())).await;
+    let standing = Standing { terms, peer, usage: Usage::Client, on_expiry: service.config.on_expiry, chain: None };
+    match &service.way {
+        Way::Bytes(upstream) => carry(service, upstream, client, standing, connection).await,
+        Way::Requests(_) => {
+            let wire = Wire::tls(client);
+            let caller = Standing { chain: Some(wire.peer_chain().into()), ..standing };
+            Box::pin(http::serve(service, wire, Some(caller), connection)).await
+        }
+    }
+}
+
+/// Reaches the application, and carries bytes between it and the peer.
+async fn carry(
+    service: &Service,
+    upstream: &Upstream,
+    client: TlsStream<Socket>,
+    standing: Standing,
+    connection: &mut Connection,
+) -> Result<(), ConnectionError> {
+    let dialled = connection.following.unless_forced(Box::pin(upstream.connect())).await;
     let (application, target) = dialled.inspect_err(|_| client.get_ref().0.abort())?;
     connection.record.target(target);
-    let standing = connection.standing(service, terms, peer, Usage::Client);
-    connection.carry(standing, Box::new(Relay::new(client.into(), application))).await
+    let relay = Box::new(Relay::new(Wire::tls(client), Wire::Plain(application)));
+    connection.carry(service, standing, relay).await
 }
 
 /// Makes the handshake. A client that left without a byte is a health check, not a failed handshake; one that was told why it is turned away

@@ -1,29 +1,32 @@
-//! A connection's life after its handshake: bytes move until it ends, sits idle too long, or would no longer be let in. What let the peer in is
-//! looked at again whenever the policy or the trust changes, and when a certificate of its path expires.
+//! Why a connection stands after its handshake, and what ends it: what let the peer in is looked at again whenever the policy or the trust
+//! changes, and when a certificate of its path expires.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::Service;
 use super::error::ConnectionError;
 use super::relay::{End, Relay};
+use super::service::Service;
 use crate::config::{Limits, OnExpiry};
 use crate::spiffe::{UnixTime, Usage};
 use crate::tls::{PeerIdentity, Refusal, Terms};
 
 /// The longest sleep until an expiry: the wall clock may be set while we sleep, and the sleep would not know.
-const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(300);
 
 /// What all connections of a listener must know now.
 #[derive(Clone, Debug)]
 pub(super) struct Orders {
-    /// What the listener does with a new connection.
+    /// What the listener does with a new connection, or a new request.
     pub(super) service: Arc<Service>,
     /// On what terms peers are let in; `None` until the first credentials are read.
     pub(super) terms: Option<Arc<Terms>>,
+    /// Nothing new comes in: whoever can end without loss, shall.
+    pub(super) draining: bool,
     /// End at once: the drain timeout is over.
     pub(super) forced: bool,
 }
@@ -39,6 +42,17 @@ impl Following {
         let mut following = orders.subscribe();
         let Orders { service, terms, .. } = following.borrow_and_update().clone();
         (Self(following), service, terms)
+    }
+
+    /// Waits for the next orders; they count as seen. `None` where the listener is gone.
+    pub(super) async fn changed(&mut self) -> Option<Orders> {
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().clone())
+    }
+
+    /// The orders of this moment, seen before or not.
+    pub(super) fn now(&self) -> watch::Ref<'_, Orders> {
+        self.0.borrow()
     }
 
     /// Does `work`, unless the connection is forced to end first.
@@ -58,100 +72,152 @@ impl Following {
     }
 }
 
-/// Why an established connection stands, and what would end it.
-pub(super) struct Standing<'a> {
-    pub(super) following: Following,
+/// Why an established connection stands.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
     pub(super) terms: Arc<Terms>,
     pub(super) peer: PeerIdentity,
     /// What the peer's certificate speaks for.
     pub(super) usage: Usage,
     pub(super) on_expiry: OnExpiry,
-    pub(super) limits: &'a Limits,
+    /// The chain that the peer presented, leaf first, where the connection is not at hand to be asked for it.
+    pub(super) chain: Option<Arc<[CertificateDer<'static>]>>,
 }
 
-impl Standing<'_> {
-    /// Runs the relay for as long as the connection stands.
-    ///
-    /// # Errors
-    /// Why it ended other than cleanly; both sides then see a reset, except after an idle time in which nothing was left to deliver.
-    pub(super) async fn keep(mut self, relay: &mut Relay) -> Result<(), ConnectionError> {
-        let mut closing: Option<(Instant, Box<Refusal>)> = None;
-        let error = loop {
-            let wake = self.next_wake(relay, closing.as_ref().map(|(at, _)| *at));
-            // Orders and clocks before bytes: a relay that never has to wait uses up all that its task may do in one turn.
-            let examined = tokio::select! {
-                biased;
-                changed = self.following.0.changed() => {
-                    // No sender is left where the listener is gone: then so must we be.
-                    if changed.is_err() || self.following.0.borrow().forced {
-                        break ConnectionError::Forced;
-                    }
-                    self.review(relay)
-                }
-                () = sleep_until(wake) => {
-                    if let Some(limit) = self.idle_limit(relay).filter(|limit| relay.last_moved().elapsed() >= *limit) {
-                        relay.finish().await;
-                        return Err(ConnectionError::Idle(humantime::format_duration(limit)));
-                    }
-                    if let Some((_, refusal)) = closing.take_if(|(at, _)| *at <= Instant::now()) {
-                        break ConnectionError::Revoked(refusal);
-                    }
-                    Some(self.examine(relay))
-                }
-                end = relay.run() => match end {
-                    Ok(End::Both) => return Ok(()),
-                    Ok(End::Half) => None, // from here on another timeout counts
-                    Err(broken) => break broken.into(),
-                },
-            };
-            match examined {
-                Some(Ok(())) => closing = None, // what refused it was taken back within the grace
-                Some(Err(refusal)) if self.limits.close_grace.is_zero() => break ConnectionError::Revoked(refusal),
-                Some(Err(refusal)) if closing.is_none() => {
-                    closing = Some((Instant::now() + self.limits.close_grace, refusal));
-                }
-                Some(Err(_)) | None => {}
-            }
-        };
-        relay.abort();
-        Err(error)
-    }
-
-    /// When to look again although no byte moves and no order comes.
-    fn next_wake(&self, relay: &Relay, closing: Option<Instant>) -> Instant {
-        let idle = self.idle_limit(relay).map(|limit| relay.last_moved() + limit);
-        let expiry = || {
-            let left = self.peer.valid_until().as_secs().saturating_sub(UnixTime::now().as_secs());
-            // A certificate is valid through its last second (RFC 5280 §4.1.2.5).
-            Instant::now() + Duration::from_secs(left.saturating_add(1)).min(LONGEST_SLEEP)
-        };
-        let expiry = (closing.is_none() && self.on_expiry == OnExpiry::Close).then(expiry);
-        let wake = [closing, idle, expiry].into_iter().flatten().min();
-        wake.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP)
-    }
-
-    fn idle_limit(&self, relay: &Relay) -> Option<Duration> {
-        let half_close = self.limits.half_close_timeout.filter(|_| relay.is_half_closed());
-        [half_close, self.limits.idle_timeout].into_iter().flatten().min()
-    }
-
+impl Standing {
     /// Examines the peer again if the terms decide otherwise than those it was let in on. Those are let go of in any case: our old key lives
-    /// no longer than it must.
-    fn review(&mut self, relay: &Relay) -> Option<Result<(), Box<Refusal>>> {
-        let terms = self.following.0.borrow_and_update().terms.clone()?;
+    /// no longer than it must. `presented` is the peer's chain as its connection has it.
+    pub(super) fn review(
+        &mut self,
+        terms: Option<Arc<Terms>>,
+        presented: &[CertificateDer<'_>],
+    ) -> Option<Result<(), Box<Refusal>>> {
+        let terms = terms?;
         let same = terms.same_as(&self.terms);
         self.terms = terms;
-        (!same).then(|| self.examine(relay))
+        (!same).then(|| self.examine(presented))
     }
 
     /// Examines the peer again, as in its handshake, on the terms and at the instant of now; an expiry that shall not count is looked at from
     /// the last instant before it.
-    fn examine(&mut self, relay: &Relay) -> Result<(), Box<Refusal>> {
+    pub(super) fn examine(&mut self, presented: &[CertificateDer<'_>]) -> Result<(), Box<Refusal>> {
         let now = match self.on_expiry {
             OnExpiry::Close => UnixTime::now(),
             OnExpiry::Keep => UnixTime::now().min(self.peer.valid_until()),
         };
-        self.peer = self.terms.authenticate(relay.peer_chain(), self.usage, now)?;
+        self.peer = match &self.chain {
+            Some(chain) => self.terms.authenticate(chain, self.usage, now)?,
+            None => self.terms.authenticate(presented, self.usage, now)?,
+        };
         Ok(())
     }
+
+    /// When to look again although no order comes: at the expiry of the peer's path. `None` where an expiry does not count.
+    pub(super) fn expiry(&self) -> Option<Instant> {
+        let left = || {
+            let left = self.peer.valid_until().as_secs().saturating_sub(UnixTime::now().as_secs());
+            // A certificate is valid through its last second (RFC 5280 §4.1.2.5).
+            Instant::now() + Duration::from_secs(left.saturating_add(1)).min(LONGEST_SLEEP)
+        };
+        (self.on_expiry == OnExpiry::Close).then(left)
+    }
+}
+
+/// A refusal of an open connection, and the end of its grace.
+pub(super) struct Closing(Option<(Instant, Box<Refusal>)>);
+
+impl Closing {
+    pub(super) fn not_yet() -> Self {
+        Self(None)
+    }
+
+    /// Takes in what an examination said. What refused the peer may be taken back within the grace.
+    ///
+    /// # Errors
+    /// When the peer is refused and there is no grace.
+    pub(super) fn examined(
+        &mut self,
+        examined: Result<(), Box<Refusal>>,
+        grace: Duration,
+    ) -> Result<(), ConnectionError> {
+        match examined {
+            Ok(()) => self.0 = None,
+            Err(refusal) if grace.is_zero() => return Err(ConnectionError::Revoked(refusal)),
+            Err(refusal) if self.0.is_none() => self.0 = Some((Instant::now() + grace, refusal)),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The end of the grace.
+    pub(super) fn at(&self) -> Option<Instant> {
+        self.0.as_ref().map(|(at, _)| *at)
+    }
+
+    /// # Errors
+    /// When the grace is over.
+    pub(super) fn check(&mut self) -> Result<(), ConnectionError> {
+        match self.0.take_if(|(at, _)| *at <= Instant::now()) {
+            Some((_, refusal)) => Err(ConnectionError::Revoked(refusal)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs the relay for as long as the connection stands.
+///
+/// # Errors
+/// Why it ended other than cleanly; both sides then see a reset, except after an idle time in which nothing was left to deliver.
+pub(super) async fn keep(
+    relay: &mut Relay,
+    mut standing: Standing,
+    mut following: Following,
+    limits: &Limits,
+) -> Result<(), ConnectionError> {
+    let mut closing = Closing::not_yet();
+    let error = loop {
+        let wake = next_wake(relay, &standing, &closing, limits);
+        // Orders and clocks before bytes: a relay that never has to wait uses up all that its task may do in one turn.
+        let examined = tokio::select! {
+            biased;
+            orders = following.changed() => match orders {
+                // No sender is left where the listener is gone: then so must we be.
+                None | Some(Orders { forced: true, .. }) => break ConnectionError::Forced,
+                Some(orders) => standing.review(orders.terms, relay.peer_chain()),
+            },
+            () = sleep_until(wake) => {
+                if let Some(limit) = idle_limit(relay, limits).filter(|limit| relay.last_moved().elapsed() >= *limit) {
+                    relay.finish().await;
+                    return Err(ConnectionError::Idle(humantime::format_duration(limit)));
+                }
+                if let Err(over) = closing.check() {
+                    break over;
+                }
+                Some(standing.examine(relay.peer_chain()))
+            }
+            end = relay.run() => match end {
+                Ok(End::Both) => return Ok(()),
+                Ok(End::Half) => None, // from here on another timeout counts
+                Err(broken) => break broken.into(),
+            },
+        };
+        if let Some(Err(over)) = examined.map(|examined| closing.examined(examined, limits.close_grace)) {
+            break over;
+        }
+    };
+    relay.abort();
+    Err(error)
+}
+
+/// When to look again although no byte moves and no order comes.
+fn next_wake(relay: &Relay, standing: &Standing, closing: &Closing, limits: &Limits) -> Instant {
+    let idle = idle_limit(relay, limits).map(|limit| relay.last_moved() + limit);
+    let expiry = standing.expiry().filter(|_| closing.at().is_none());
+    let wake = [closing.at(), idle, expiry].into_iter().flatten().min();
+    wake.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP)
+}
+
+fn idle_limit(relay: &Relay, limits: &Limits) -> Option<Duration> {
+    let half_close = limits.half_close_timeout.filter(|_| relay.is_half_closed());
+    [half_close, limits.idle_timeout].into_iter().flatten().min()
 }

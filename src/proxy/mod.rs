@@ -1,6 +1,8 @@
 //! Listeners and the connections on them: permit, accept, record, spawn.
 
+mod dial;
 mod error;
+mod http;
 mod inbound;
 mod listen;
 mod live;
@@ -8,26 +10,27 @@ mod outbound;
 mod record;
 mod relay;
 mod room;
+mod service;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod wire;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::DnsName;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Direction, Limits, ListenAddress};
+use crate::config::{self, Limits, ListenAddress};
 use crate::credentials::{Credentials, Unusable};
 use crate::metrics::Metrics;
-use crate::spiffe::{UnixTime, Usage};
-use crate::tls::{Acceptor, Agreed, Connector, PeerIdentity, Terms};
+use crate::spiffe::UnixTime;
+use crate::tls::{Agreed, PeerIdentity, Terms};
 pub use error::ConnectionError;
 use listen::{Backoff, ListenSocket, is_about_the_peer};
 use live::{Following, Orders, Standing};
@@ -35,8 +38,8 @@ use record::Record;
 use relay::Relay;
 pub use relay::{Broken, Side};
 use room::{Permits, Room};
+use service::Service;
 use socket::Socket;
-use upstream::Upstream;
 pub use upstream::UpstreamError;
 
 /// A listener whose address is bound, before it runs. Binding all first lets a whole configuration fail before anything has changed.
@@ -86,7 +89,7 @@ impl Listener {
         let address = socket.address()?.unwrap_or_else(|| config.listen.clone());
         let listener = Self {
             address,
-            orders: watch::Sender::new(Orders { service: Arc::new(service), terms: None, forced: false }),
+            orders: watch::Sender::new(Orders { service: Arc::new(service), terms: None, draining: false, forced: false }),
             room: Room::new(limits),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -202,9 +205,10 @@ impl Listener {
         self.connections.len()
     }
 
-    /// Accepts no more; the connections go on.
+    /// Accepts no more; the connections go on, as long as requests are under way on those that carry requests.
     pub fn stop(&self) {
         self.stop.cancel();
+        self.orders.send_if_modified(|orders| !std::mem::replace(&mut orders.draining, true));
     }
 
     /// Stops, and waits until the address is free.
@@ -241,68 +245,6 @@ impl Listener {
 #[derive(Debug)]
 pub struct Plan(Arc<Service>);
 
-/// What a listener does with a connection. Replaced whole by a changed configuration; a connection keeps the one that it began with, except for
-/// the policy.
-#[derive(Debug)]
-struct Service {
-    config: config::Listener,
-    limits: Limits,
-    side: TlsSide,
-    upstream: Upstream,
-}
-
-/// Which side of the listener is mutual TLS.
-enum TlsSide {
-    Inbound(Acceptor),
-    Outbound(Connector, Option<DnsName<'static>>),
-}
-
-impl Service {
-    fn new(config: &config::Listener, limits: &Limits) -> io::Result<Self> {
-        let (alpn, min_tls, patience) = (config.alpn.clone(), config.min_tls, limits.handshake_timeout);
-        let side = match &config.direction {
-            Direction::Inbound => Acceptor::new(alpn, min_tls, patience).map(TlsSide::Inbound),
-            Direction::Outbound { server_name } => {
-                let name = server_name.clone();
-                Connector::new(alpn, min_tls, patience).map(|connector| TlsSide::Outbound(connector, name))
-            }
-        };
-        let upstream = Upstream::new(config.targets.clone(), limits.connect_timeout, limits.keepalive);
-        Ok(Self { side: side.map_err(io::Error::other)?, upstream, config: config.clone(), limits: limits.clone() })
-    }
-
-    fn direction(&self) -> &'static str {
-        match self.side {
-            TlsSide::Inbound(_) => "inbound",
-            TlsSide::Outbound(..) => "outbound",
-        }
-    }
-
-    /// On what terms it lets peers in with these credentials.
-    fn terms(&self, credentials: Arc<Credentials>) -> Arc<Terms> {
-        let (policy, max_peer_certificates) = (self.config.policy.clone(), self.limits.max_peer_certificates);
-        Arc::new(Terms { credentials, policy, max_peer_certificates })
-    }
-
-    async fn serve(&self, socket: Socket, connection: &mut Connection) -> Result<(), ConnectionError> {
-        match &self.side {
-            TlsSide::Inbound(acceptor) => inbound::serve(self, acceptor, socket, connection).await,
-            TlsSide::Outbound(connector, name) => {
-                outbound::serve(self, connector, name.as_ref(), socket, connection).await
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for TlsSide {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Inbound(_) => "Inbound",
-            Self::Outbound(..) => "Outbound",
-        })
-    }
-}
-
 /// One connection, apart from its two streams.
 struct Connection {
     following: Following,
@@ -327,14 +269,14 @@ impl Connection {
         self.record.peer(peer, agreed);
     }
 
-    fn standing<'a>(&self, service: &'a Service, terms: Arc<Terms>, peer: PeerIdentity, usage: Usage) -> Standing<'a> {
-        let (following, on_expiry) = (self.following.clone(), service.config.on_expiry);
-        Standing { following, terms, peer, usage, on_expiry, limits: &service.limits }
-    }
-
     /// Carries bytes for as long as the connection stands.
-    async fn carry(&mut self, standing: Standing<'_>, mut relay: Box<Relay>) -> Result<(), ConnectionError> {
-        let end = standing.keep(&mut relay).await;
+    async fn carry(
+        &mut self,
+        service: &Service,
+        standing: Standing,
+        mut relay: Box<Relay>,
+    ) -> Result<(), ConnectionError> {
+        let end = live::keep(&mut relay, standing, self.following.clone(), &service.limits).await;
         self.record.moved(relay.moved());
         end
     }

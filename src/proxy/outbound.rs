@@ -1,56 +1,71 @@
 //! Plaintext in, mutual TLS out: the story of one connection from an application, the mirror of the inbound one.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use rustls::pki_types::{DnsName, ServerName};
 
+use super::Connection;
 use super::error::ConnectionError;
+use super::http;
 use super::live::Standing;
 use super::relay::Relay;
+use super::service::{Service, Way};
 use super::socket::Socket;
-use super::{Connection, Service};
+use super::upstream::Upstream;
+use super::wire::Wire;
 use crate::config::Target;
 use crate::spiffe::Usage;
 use crate::tls::{Agreed, Connector};
 
 /// Serves one connection from its first byte to its last.
 pub(super) async fn serve(
-    service: &Service,
+    service: &Arc<Service>,
     connector: &Connector,
     server_name: Option<&DnsName<'static>>,
     client: Socket,
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
+    let upstream = match &service.way {
+        Way::Bytes(upstream) => upstream,
+        Way::Requests(_) => {
+            // Each request finds its own way out; until then there is nothing to prove.
+            connection.handshake = None;
+            return Box::pin(http::serve(service, Wire::Plain(client), None, connection)).await;
+        }
+    };
     // Boxed: what is large and soon over takes no room in the future of a connection that may last for days.
-    let secured = Box::pin(secure(service, connector, server_name, connection)).await;
+    let secured = Box::pin(secure(service, upstream, connector, server_name, connection)).await;
     // The application must not take a refusal for an empty answer.
     let (server, standing) = secured.inspect_err(|_| client.abort())?;
-    connection.carry(standing, Box::new(Relay::new(server, client))).await
+    connection.carry(service, standing, Box::new(Relay::new(server, Wire::Plain(client)))).await
 }
 
 /// Reaches the next hop and proves who it is.
-async fn secure<'a>(
-    service: &'a Service,
+async fn secure(
+    service: &Service,
+    upstream: &Upstream,
     connector: &Connector,
     server_name: Option<&DnsName<'static>>,
     connection: &mut Connection,
-) -> Result<(tokio_rustls::TlsStream<Socket>, Standing<'a>), ConnectionError> {
+) -> Result<(Wire, Standing), ConnectionError> {
     let terms = connection.terms()?;
-    let (server, target) = connection.following.unless_forced(service.upstream.connect()).await?;
+    let (server, target) = connection.following.unless_forced(upstream.connect()).await?;
     connection.record.target(target);
-    let name = server_name.map_or_else(|| name_of(target), |name| ServerName::DnsName(name.clone()));
-    let handshake = connector.connect(server, name, &terms);
+    let handshake = connector.connect(server, sni(server_name, target), &terms);
     let (server, peer) = connection.following.unless_forced(handshake).await?;
     connection.proven(&peer, Agreed::of(server.get_ref().1));
-    let standing = connection.standing(service, terms, peer, Usage::Server);
-    Ok((server.into(), standing))
+    let standing = Standing { terms, peer, usage: Usage::Server, on_expiry: service.config.on_expiry, chain: None };
+    Ok((Wire::tls(server), standing))
 }
 
-/// What is sent as SNI: the target's name, and nothing (which is what an address means to rustls) where it has none.
-fn name_of(target: &Target) -> ServerName<'static> {
-    match target {
-        Target::Name { host, .. } => ServerName::try_from(host.clone()).ok(),
-        Target::Address(_) | Target::Unix(_) => None,
-    }
-    .unwrap_or_else(|| ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into()))
+/// What is sent as SNI: the name that was configured, else the target's, and nothing (which is what an address means to rustls) where it has
+/// none.
+pub(super) fn sni(configured: Option<&DnsName<'static>>, target: &Target) -> ServerName<'static> {
+    let named = match (configured, target) {
+        (Some(name), _) => Some(ServerName::DnsName(name.clone())),
+        (None, Target::Name { host, .. }) => ServerName::try_from(host.clone()).ok(),
+        (None, Target::Address(_) | Target::Unix(_)) => None,
+    };
+    named.unwrap_or_else(|| ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into()))
 }

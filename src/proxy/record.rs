@@ -25,6 +25,8 @@ pub(super) struct Record {
     target: Option<String>,
     /// Decrypted and encrypted.
     moved: (u64, u64),
+    /// How many requests came, where requests are understood.
+    requests: Option<usize>,
     closed: bool,
 }
 
@@ -49,6 +51,7 @@ impl Record {
             agreed: None,
             target: None,
             moved: (0, 0),
+            requests: None,
             closed: false,
         }
     }
@@ -72,9 +75,24 @@ impl Record {
         self.target = Some(target.to_string());
     }
 
-    /// How many bytes were decrypted and encrypted.
-    pub(super) fn moved(&mut self, moved: (u64, u64)) {
-        self.moved = moved;
+    /// How many bytes were decrypted and encrypted, besides those told of before.
+    pub(super) fn moved(&mut self, (decrypted, encrypted): (u64, u64)) {
+        self.moved = (self.moved.0 + decrypted, self.moved.1 + encrypted);
+    }
+
+    /// How many requests came.
+    pub(super) fn requests(&mut self, requests: usize) {
+        self.requests = Some(requests);
+    }
+
+    /// The client's address; `None` on a unix socket.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        self.client
+    }
+
+    /// Where it is counted.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Writes the connection down.
@@ -112,6 +130,7 @@ impl Record {
                     tls.cipher = self.agreed.map(|agreed| agreed.cipher),
                     bytes.decrypted = decrypted,
                     bytes.encrypted = encrypted,
+                    http.requests = self.requests,
                     duration = self.started.elapsed().as_secs_f64(),
                     outcome = outcome.as_str(),
                     policy.rule = self.peer.as_ref().map(|(_, rule)| &**rule),
@@ -142,6 +161,8 @@ impl Record {
             | Outcome::Unreachable
             | Outcome::Revoked
             | Outcome::Forced
+            | Outcome::Malformed
+            | Outcome::Flooded
             | Outcome::Aborted => line!(warn),
         }
     }

@@ -8,18 +8,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustls::AlertDescription;
+use bytes::{Buf as _, Bytes};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use tokio_rustls::TlsStream;
 
-use super::socket::Socket;
+use super::wire::Wire;
 use crate::tls::{alert_name, received_alert};
 
 /// The relay of one connection. It can be stopped between any two polls and run again: nothing is lost.
 pub(super) struct Relay {
-    tls: TlsStream<Socket>,
-    plain: Socket,
+    tls: Wire,
+    plain: Wire,
     /// From the TLS side to the plaintext side.
     decrypting: Flow,
     /// From the plaintext side to the TLS side.
@@ -30,12 +30,17 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(tls: TlsStream<Socket>, plain: Socket) -> Self {
+    pub(super) fn new(tls: Wire, plain: Wire) -> Self {
+        Self::with_first(tls, Bytes::new(), plain, Bytes::new())
+    }
+
+    /// A relay between sides of which something was read already: that goes first.
+    pub(super) fn with_first(tls: Wire, from_tls: Bytes, plain: Wire, from_plain: Bytes) -> Self {
         Self {
             tls,
             plain,
-            decrypting: Flow::default(),
-            encrypting: Flow::default(),
+            decrypting: Flow::beginning_with(from_tls),
+            encrypting: Flow::beginning_with(from_plain),
             encrypting_first: false,
             last_moved: Instant::now(),
         }
@@ -93,12 +98,12 @@ impl Relay {
 
     /// The chain that the peer presented, leaf first.
     pub(super) fn peer_chain(&self) -> &[CertificateDer<'static>] {
-        self.tls.get_ref().1.peer_certificates().unwrap_or_default()
+        self.tls.peer_chain()
     }
 
     /// Ends both sides with a reset: neither may take what it has for the whole.
     pub(super) fn abort(&self) {
-        self.tls.get_ref().0.abort();
+        self.tls.abort();
         self.plain.abort();
     }
 
@@ -199,6 +204,10 @@ impl Fault {
 }
 
 impl Flow {
+    fn beginning_with(first: Bytes) -> Self {
+        Self { held: (!first.is_empty()).then_some(Held::Given(first)), ..Self::default() }
+    }
+
     /// Whether the receiver has yet to take bytes, or the end, that the sender gave us.
     fn is_undelivered(&self) -> bool {
         self.held.is_some() || self.unflushed || self.state == State::Ending
@@ -216,7 +225,7 @@ impl Flow {
                     match ready!(Pin::new(&mut *to).poll_write(cx, held.rest())) {
                         Ok(0) => return Poll::Ready(Err(Fault::Write(io::ErrorKind::WriteZero.into()))),
                         Ok(written) => {
-                            held.start += written;
+                            held.advance(written);
                             self.moved += written as u64;
                         }
                         Err(error) => return Poll::Ready(Err(Fault::Write(error))),
@@ -250,10 +259,11 @@ impl Flow {
 }
 
 /// Bytes that were read and not yet written.
-struct Held {
-    buffer: Buffer,
-    start: usize,
-    end: usize,
+enum Held {
+    /// By this relay.
+    Read { buffer: Buffer, start: usize, end: usize },
+    /// By whoever had the connection before.
+    Given(Bytes),
 }
 
 impl Held {
@@ -263,11 +273,21 @@ impl Held {
         let mut unfilled = ReadBuf::new(&mut buffer.0);
         ready!(Pin::new(from).poll_read(cx, &mut unfilled))?;
         let end = unfilled.filled().len();
-        Poll::Ready(Ok((end > 0).then_some(Self { buffer, start: 0, end })))
+        Poll::Ready(Ok((end > 0).then_some(Self::Read { buffer, start: 0, end })))
     }
 
     fn rest(&self) -> &[u8] {
-        self.buffer.0.get(self.start..self.end).unwrap_or_default()
+        match self {
+            Self::Read { buffer, start, end } => buffer.0.get(*start..*end).unwrap_or_default(),
+            Self::Given(bytes) => bytes,
+        }
+    }
+
+    fn advance(&mut self, written: usize) {
+        match self {
+            Self::Read { start, .. } => *start += written,
+            Self::Given(bytes) => bytes.advance(written.min(bytes.len())),
+        }
     }
 }
 

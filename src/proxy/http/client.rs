@@ -1,0 +1,249 @@
+//! A client's connection on which requests come: who calls, what is under way, and when its clocks run out.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::Version;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::exchange::{Cut, Exchange};
+use super::gate::Watch;
+use super::identity::{IdentityNames, PeerHeaders};
+use super::leash::LeashState;
+use super::tunnel::Tunnel;
+use crate::config::{HttpLimits, IdentityHeaders, Limits};
+use crate::metrics::{Metrics, OfRequest, RequestOutcome};
+use crate::policy::{Request, RequestPath};
+use crate::proxy::live::{Following, Orders, Standing};
+use crate::spiffe::SpiffeId;
+use crate::tls::Terms;
+
+/// Within what time the resets of [`HttpLimits::max_resets`] are counted.
+const RESETS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What requests need to know of the peer: it does not change while the connection lasts.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: Arc<SpiffeId>,
+    pub(super) headers: PeerHeaders,
+    /// As of the handshake; for what leaves the connection's keeping.
+    pub(super) standing: Standing,
+}
+
+impl Peer {
+    pub(super) fn new(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Self {
+        let id = standing.peer.id();
+        let ours = &standing.terms.credentials.svid.id;
+        let chain = standing.chain.as_deref().unwrap_or_default();
+        let headers = PeerHeaders::new(names.clone(), config, chain, id, ours);
+        Self { id: Arc::new(id.clone()), headers, standing: standing.clone() }
+    }
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) listener: Arc<str>,
+    pub(super) direction: &'static str,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) peer: Option<Peer>,
+    pub(super) following: Following,
+    pub(super) watch: Arc<Watch>,
+    pub(super) leash: Arc<LeashState>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) began: Instant,
+    /// What an upgraded connection goes on with.
+    pub(super) tunnel: Mutex<Option<Tunnel>>,
+    /// The keeper shall look at its clocks again.
+    pub(super) nudge: Notify,
+    ongoing: Mutex<Vec<Arc<Exchange>>>,
+    /// Since when nothing is under way, in milliseconds after it began.
+    idle_since: AtomicU64,
+    requests: AtomicUsize,
+    /// The next answer is the last.
+    last_call: AtomicBool,
+    /// Streams given up by the client: how many, and since when they are counted.
+    resets: Mutex<(usize, Instant)>,
+    is_flooded: AtomicBool,
+}
+
+impl Client {
+    pub(super) fn new(
+        listener: Arc<str>,
+        direction: &'static str,
+        address: Option<SocketAddr>,
+        peer: Option<Peer>,
+        following: Following,
+        (watch, leash): (Arc<Watch>, Arc<LeashState>),
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let began = Instant::now();
+        Self {
+            listener,
+            direction,
+            address,
+            peer,
+            following,
+            watch,
+            leash,
+            metrics,
+            began,
+            tunnel: Mutex::default(),
+            nudge: Notify::new(),
+            ongoing: Mutex::default(),
+            idle_since: AtomicU64::new(0),
+            requests: AtomicUsize::new(0),
+            last_call: AtomicBool::new(false),
+            resets: Mutex::new((0, began)),
+            is_flooded: AtomicBool::new(false),
+        }
+    }
+
+    /// For whom upstream connections are kept apart.
+    pub(super) fn whom(&self) -> super::pool::For {
+        self.peer.as_ref().map(|peer| peer.id.clone())
+    }
+
+    /// A request is under way.
+    pub(super) fn began(&self, exchange: &Arc<Exchange>) {
+        self.watch.begin();
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.ongoing().push(exchange.clone());
+    }
+
+    /// It no longer is.
+    pub(super) fn ended(&self, exchange: &Arc<Exchange>, outcome: RequestOutcome) {
+        {
+            let mut ongoing = self.ongoing();
+            if let Some(position) = ongoing.iter().position(|one| Arc::ptr_eq(one, exchange)) {
+                ongoing.swap_remove(position);
+            }
+            if ongoing.is_empty() {
+                self.idle_since.store(self.millis(), Ordering::Relaxed);
+            }
+        }
+        self.watch.over();
+        if self.is_last_call() {
+            self.nudge.notify_one();
+        }
+        let label = OfRequest { listener: self.listener.clone(), outcome };
+        self.metrics.requests.get_or_create(&label).inc();
+    }
+
+    fn ongoing(&self) -> MutexGuard<'_, Vec<Arc<Exchange>>> {
+        self.ongoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How many requests came on it.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Since when nothing is under way; `None` while something is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.ongoing().is_empty();
+        is_idle.then(|| self.began + Duration::from_millis(self.idle_since.load(Ordering::Relaxed)))
+    }
+
+    /// From now on every answer of HTTP/1.1 says that it is the last.
+    pub(super) fn call_last(&self) {
+        self.last_call.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_last_call(&self) -> bool {
+        self.last_call.load(Ordering::Relaxed)
+    }
+
+    /// Whether the answer to the request that is being served ends the connection (RFC 9112 §9.6).
+    pub(super) fn answer_is_last(&self, limits: &HttpLimits) -> bool {
+        self.is_last_call() || limits.max_requests.is_some_and(|max| self.requests() >= max)
+    }
+
+    /// The client gave a stream up before its answer was whole. Too many of these are an attack (CVE-2023-44487).
+    pub(super) fn was_reset(&self, limits: &HttpLimits) {
+        let mut resets = self.resets.lock().unwrap_or_else(PoisonError::into_inner);
+        if resets.1.elapsed() > RESETS_WITHIN {
+            *resets = (0, Instant::now());
+        }
+        resets.0 += 1;
+        if resets.0 > limits.max_resets {
+            self.is_flooded.store(true, Ordering::Relaxed);
+            self.nudge.notify_one();
+        }
+    }
+
+    pub(super) fn is_flooded(&self) -> bool {
+        self.is_flooded.load(Ordering::Relaxed)
+    }
+
+    /// An answer broke off in its middle: where its end is told by the end of the connection alone (RFC 9112 §6.3), that must be no clean one.
+    pub(super) fn answer_broke(&self, version: Version) {
+        if version < Version::HTTP_11 {
+            self.leash.cut();
+        }
+    }
+
+    /// Looks at what is under way, on new orders or after a while: what would not be let through any more is cut.
+    pub(super) fn review(&self, orders: &Orders, servers: impl Fn(&Exchange) -> Option<Arc<Terms>>) {
+        for exchange in self.ongoing().iter() {
+            if let Some(why) = self.refusal(orders, exchange, &servers) {
+                exchange.cut(Cut::Revoked(why));
+            }
+        }
+    }
+
+    /// Why a request under way would be refused now.
+    fn refusal(
+        &self,
+        orders: &Orders,
+        exchange: &Exchange,
+        servers: &impl Fn(&Exchange) -> Option<Arc<Terms>>,
+    ) -> Option<String> {
+        if let Some(peer) = &self.peer {
+            let policy = &orders.service.config.policy;
+            let path = RequestPath::parse(exchange.uri.path()).ok();
+            let request = Request { method: &exchange.method, host: &exchange.host, path: path.as_ref() };
+            let verdict = policy.decide_request(&peer.id, &request).verdict;
+            return (!verdict.is_allowed()).then(|| verdict.to_string());
+        }
+        let server = exchange.server.get()?;
+        match servers(exchange) {
+            Some(terms) => server.review(&terms).err().map(|refusal| refusal.to_string()),
+            None => Some("no route leads there any more".into()),
+        }
+    }
+
+    /// Cuts what took too long.
+    pub(super) fn cut_overdue(&self, limits: &Limits) {
+        let now = Instant::now();
+        for exchange in self.ongoing().iter() {
+            if deadline(exchange, limits).is_some_and(|deadline| deadline <= now) {
+                exchange.cut(match (exchange.is_answered(), exchange.is_said()) {
+                    (true, _) => Cut::Idle,
+                    (false, false) => Cut::ClientTimeout,
+                    (false, true) => Cut::UpstreamTimeout,
+                });
+            }
+        }
+    }
+
+    /// The first instant at which something under way is to be looked at.
+    pub(super) fn next_deadline(&self, limits: &Limits) -> Option<Instant> {
+        let ongoing = self.ongoing();
+        let expiries = ongoing.iter().filter_map(|exchange| exchange.server.get()?.expiry());
+        ongoing.iter().filter_map(|exchange| deadline(exchange, limits)).chain(expiries).min()
+    }
+}
+
+/// When an exchange on which nothing moves is cut.
+fn deadline(exchange: &Exchange, limits: &Limits) -> Option<Instant> {
+    let limit = if exchange.is_answered() { limits.idle_timeout } else { limits.http.request_timeout };
+    limit.map(|limit| exchange.moved_at() + limit)
+}

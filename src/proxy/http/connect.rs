@@ -1,0 +1,215 @@
+//! Upstream connections: made, proven where they are mutual TLS, and driven by whoever sends requests on them.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::{Instant, timeout};
+
+use super::balance::Endpoint;
+use super::body::RequestBody;
+use super::leash::{Leash, LeashState};
+use super::server::Server;
+use crate::config::HttpLimits;
+use crate::proxy::wire::Wire;
+use crate::tls::{HandshakeError, Terms};
+
+/// How often a peer of an HTTP/2 connection with requests under way is asked whether it is still there, and for how long it may think.
+const PING: Duration = Duration::from_secs(30);
+
+/// Why an upstream gave no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// Nobody answers there.
+    #[error("{address} cannot be reached: {error}")]
+    Unreachable { address: String, error: io::Error },
+    /// It is not whom we expect, or does not want us.
+    #[error("no mutual TLS with {address}: {error}")]
+    Handshake { address: String, error: HandshakeError },
+    /// It speaks no HTTP.
+    #[error("{address} speaks no HTTP/2: {error}")]
+    Protocol { address: String, error: hyper::Error },
+}
+
+impl ConnectError {
+    pub(super) fn unreachable(endpoint: &Endpoint, error: io::Error) -> Self {
+        Self::Unreachable { address: endpoint.address.to_string(), error }
+    }
+
+    /// Whether it was a matter of time.
+    pub(super) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Unreachable { error, .. } => error.kind() == io::ErrorKind::TimedOut,
+            Self::Handshake { error, .. } => matches!(error, HandshakeError::Timeout),
+            Self::Protocol { .. } => false,
+        }
+    }
+}
+
+/// An HTTP/1.1 connection. Its state machine is driven by the task of the request that is on it: none of its own has to be woken for each.
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    driver: Option<Box<http1::Connection<TokioIo<Leash>, RequestBody>>>,
+    leash: Arc<LeashState>,
+    pub(super) server: Option<Arc<Server>>,
+    waiting_since: Instant,
+}
+
+impl Http1 {
+    /// A connection on a fresh wire.
+    pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
+        let (leash, state) = Leash::new(wire);
+        let (sender, driver) = http1::Builder::new()
+            .max_headers(limits.max_headers)
+            .max_header_size(limits.max_header_bytes)
+            .handshake(TokioIo::new(leash))
+            .await?;
+        Ok(Self { sender, driver: Some(Box::new(driver)), leash: state, server, waiting_since: Instant::now() })
+    }
+
+    /// Does what can be done now; ready when the connection is over.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
+        Pin::new(&mut **driver).poll(cx).map(|_| ())
+    }
+
+    /// Whether it still stands, as far as we have been told.
+    pub(super) fn is_alive(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
+    }
+
+    pub(super) fn takes_requests(&mut self, terms: Option<&Arc<Terms>>) -> bool {
+        self.leash.forget();
+        let is_trusted = match (&self.server, terms) {
+            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        // What it says unasked, before the next request, is the answer to none (RFC 9112 §9.2).
+        is_trusted && self.is_alive() && !self.leash.heard()
+    }
+
+    /// Whether anything came since the last request was put on it.
+    pub(super) fn heard(&self) -> bool {
+        self.leash.heard()
+    }
+
+    /// It waits from now on.
+    pub(super) fn rest(&mut self) {
+        self.waiting_since = Instant::now();
+    }
+
+    /// How long it has waited.
+    pub(super) fn idle(&self) -> Duration {
+        self.waiting_since.elapsed()
+    }
+
+    /// The wire, and what was read of it beyond the answer, once the connection was given over to another protocol.
+    pub(super) fn into_wire(mut self) -> Option<(Wire, Bytes)> {
+        let parts = self.driver.take()?.into_parts();
+        Some((parts.io.into_inner().into_wire()?, parts.read_buf))
+    }
+}
+
+impl fmt::Debug for Http1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http1").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// An HTTP/2 connection, shared by many requests and driven by a task of its own.
+#[derive(Clone)]
+pub(super) struct Http2 {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) server: Option<Arc<Server>>,
+    use_of: Arc<Use>,
+}
+
+/// How much an HTTP/2 connection is used.
+struct Use {
+    streams: AtomicUsize,
+    began: Instant,
+    /// Milliseconds after it began.
+    waiting_since: AtomicUsize,
+}
+
+/// One request's place on an HTTP/2 connection.
+pub(super) struct Stream(Http2);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let usage = &self.0.use_of;
+        usage.streams.fetch_sub(1, Ordering::Relaxed);
+        let since = usize::try_from(usage.began.elapsed().as_millis()).unwrap_or(usize::MAX);
+        usage.waiting_since.store(since, Ordering::Relaxed);
+    }
+}
+
+impl Http2 {
+    /// A connection on a fresh wire.
+    pub(super) async fn begin(
+        wire: Wire,
+        server: Option<Arc<Server>>,
+        limits: &HttpLimits,
+        patience: Duration,
+    ) -> Result<Self, io::Error> {
+        let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .initial_stream_window_size(small(limits.stream_buffer))
+            .initial_connection_window_size(small(limits.connection_buffer))
+            .max_send_buf_size(limits.stream_buffer)
+            .max_header_list_size(small(limits.max_header_bytes));
+        let begun = timeout(patience, builder.handshake(TokioIo::new(Leash::new(wire).0))).await;
+        let (sender, driver) = begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        tokio::spawn(driver);
+        let began = Instant::now();
+        let use_of = Use { streams: AtomicUsize::new(0), began, waiting_since: AtomicUsize::new(0) };
+        Ok(Self { sender, server, use_of: Arc::new(use_of) })
+    }
+
+    /// A place for one request.
+    pub(super) fn stream(&self) -> Stream {
+        self.use_of.streams.fetch_add(1, Ordering::Relaxed);
+        Stream(self.clone())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub(super) fn takes_requests(&self, terms: Option<&Arc<Terms>>) -> bool {
+        let is_trusted = match (&self.server, terms) {
+            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.sender.current_max_send_streams();
+        is_trusted && has_room && self.sender.is_ready()
+    }
+
+    /// How long it has had no request; `None` where it has one.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        if self.use_of.streams.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let since = Duration::from_millis(self.use_of.waiting_since.load(Ordering::Relaxed) as u64);
+        Some(self.use_of.began.elapsed().saturating_sub(since))
+    }
+}
+
+impl fmt::Debug for Http2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http2").field("server", &self.server).finish_non_exhaustive()
+    }
+}

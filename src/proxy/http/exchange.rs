@@ -1,0 +1,193 @@
+//! One request and its answer while they are under way: what is known of them, what may cut them short, and the one line and one count at their
+//! end, however they end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use http::{Method, StatusCode, Uri, Version};
+use tokio::time::Instant;
+
+use super::access;
+use super::client::Client;
+use super::server::Server;
+use crate::metrics::RequestOutcome;
+
+/// A request and its answer under way.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// As the policy sees it.
+    pub(super) method: Method,
+    /// As the policy sees it.
+    pub(super) host: String,
+    /// As it is forwarded.
+    pub(super) uri: Uri,
+    pub(super) version: Version,
+    pub(super) began: Instant,
+    /// Milliseconds after it began.
+    moved: AtomicU64,
+    /// The client has said all of its request.
+    is_said: AtomicBool,
+    /// The head of the answer has come.
+    is_answered: AtomicBool,
+    /// What the client's side of the body went wrong with, if it did.
+    fault: OnceLock<BodyFault>,
+    pub(super) sent: AtomicU64,
+    pub(super) received: AtomicU64,
+    cut: Mutex<(Option<Cut>, Vec<Waker>)>,
+    /// Who answers, where that is to be looked at again.
+    pub(super) server: OnceLock<Arc<Server>>,
+}
+
+/// What went wrong with the client's side of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    /// Longer than we take.
+    TooLarge,
+    /// It broke off.
+    Broken,
+}
+
+/// Why an exchange is cut short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The client does not send the rest of its request.
+    ClientTimeout,
+    /// The upstream does not answer.
+    UpstreamTimeout,
+    /// Nothing moves in the answer.
+    Idle,
+    /// The policy would not let it through any more, or one of its ends is no longer trusted.
+    Revoked(String),
+}
+
+impl Exchange {
+    pub(super) fn new(method: Method, host: String, uri: Uri, version: Version) -> Self {
+        Self {
+            method,
+            host,
+            uri,
+            version,
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+            is_said: AtomicBool::new(false),
+            is_answered: AtomicBool::new(false),
+            fault: OnceLock::new(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            cut: Mutex::default(),
+            server: OnceLock::new(),
+        }
+    }
+
+    /// A byte moved.
+    pub(super) fn touch(&self) {
+        let after = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(after, Ordering::Relaxed);
+    }
+
+    /// When a byte last moved.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// The client has said all of it.
+    pub(super) fn said(&self) {
+        self.is_said.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_said(&self) -> bool {
+        self.is_said.load(Ordering::Relaxed)
+    }
+
+    /// The head of the answer has come.
+    pub(super) fn answered(&self) {
+        self.is_answered.store(true, Ordering::Relaxed);
+        self.touch();
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn faulted(&self, fault: BodyFault) {
+        let _ = self.fault.set(fault);
+    }
+
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        self.fault.get().copied()
+    }
+
+    /// Cuts it short; whoever works on it is woken and finds out why.
+    pub(super) fn cut(&self, why: Cut) {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.0.get_or_insert(why);
+        cut.1.drain(..).for_each(Waker::wake);
+    }
+
+    /// Why it was cut short, if it was; otherwise the task is woken when it is.
+    pub(super) fn why_cut(&self, cx: &Context<'_>) -> Option<Cut> {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        if cut.0.is_none() && !cut.1.iter().any(|waker| waker.will_wake(cx.waker())) {
+            // The request's body and its answer may be two tasks' work, and each only for as long as it is polled: two places do.
+            if cut.1.len() >= 2 {
+                cut.1.remove(0);
+            }
+            cut.1.push(cx.waker().clone());
+        }
+        cut.0.clone()
+    }
+}
+
+/// Holds an exchange open; dropping it ends the exchange and writes it down.
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub(super) client: Arc<Client>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) told: Told,
+}
+
+/// What there is to tell of an exchange besides what the exchange itself knows.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) outcome: RequestOutcome,
+    pub(super) status: Option<StatusCode>,
+    pub(super) rule: Option<Arc<str>>,
+    pub(super) route: Option<Arc<str>>,
+    pub(super) target: Option<String>,
+    /// What the client was told to ask the operator with.
+    pub(super) id: Option<String>,
+    /// Why it was refused or went wrong.
+    pub(super) reason: Option<String>,
+    pub(super) is_denied: bool,
+    pub(super) resends: usize,
+}
+
+impl Guard {
+    /// Opens an exchange.
+    pub(super) fn open(client: &Arc<Client>, exchange: Exchange) -> Self {
+        let exchange = Arc::new(exchange);
+        client.began(&exchange);
+        let told = Told {
+            // Until something better is known: whoever asked has gone.
+            outcome: RequestOutcome::Cancelled,
+            status: None,
+            rule: None,
+            route: None,
+            target: None,
+            id: None,
+            reason: None,
+            is_denied: false,
+            resends: 0,
+        };
+        Self { client: client.clone(), exchange, told }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.client.ended(&self.exchange, self.told.outcome);
+        access::write(&self.client, &self.exchange, &self.told);
+    }
+}

@@ -1,0 +1,201 @@
+//! Requests one by one: the application learns who calls, each is let through by the policy of its moment, and goes to a connection of its own
+//! choice. hyper speaks the protocol, in both versions and on both sides; this decides.
+
+mod access;
+mod answer;
+mod balance;
+mod body;
+mod budget;
+mod client;
+mod connect;
+mod exchange;
+mod forward;
+mod forwarded;
+mod gate;
+mod hygiene;
+mod identity;
+mod keep;
+mod leash;
+mod pool;
+mod request;
+mod route;
+mod server;
+mod target;
+mod tunnel;
+
+use std::error::Error;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub(super) use keep::serve;
+
+use self::balance::Claim;
+use self::budget::Budget;
+use self::connect::ConnectError;
+use self::forward::Failure;
+use self::forwarded::Ids;
+use self::identity::IdentityNames;
+use self::route::{Destination, Routes};
+use self::server::Server;
+use super::live::Standing;
+use super::outbound::sni;
+use super::wire::Wire;
+use crate::config::{self, Direction, Http, HttpVersions, Limits, OnExpiry};
+use crate::credentials::Unusable;
+use crate::spiffe::{UnixTime, Usage};
+use crate::tls::{Connector, Terms};
+
+/// The names of the versions of HTTP in ALPN (RFC 7301; RFC 9113 §3.2).
+const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+
+/// What a listener does with requests.
+pub(super) struct Gateway {
+    http: Arc<Http>,
+    limits: Limits,
+    /// How to make mutual TLS towards a target; plaintext where there is none of these.
+    connectors: Option<Connectors>,
+    routes: Routes,
+    on_expiry: OnExpiry,
+    names: Arc<IdentityNames>,
+    budget: Budget,
+    ids: Ids,
+}
+
+/// Mutual TLS towards a target, by what is to be spoken in it.
+struct Connectors {
+    http1: Connector,
+    http2: Connector,
+    tunnel: Connector,
+}
+
+impl Gateway {
+    /// What `listener` shall do with requests.
+    ///
+    /// # Errors
+    /// When the TLS settings are at odds with each other.
+    pub(super) fn new(listener: &config::Listener, http: &Arc<Http>, limits: &Limits) -> Result<Arc<Self>, rustls::Error> {
+        let connector = |alpn: Vec<Vec<u8>>| Connector::new(alpn, listener.min_tls, limits.handshake_timeout);
+        let connectors = match listener.direction {
+            Direction::Inbound => None,
+            Direction::Outbound { .. } => {
+                let of_http1 = if listener.alpn.is_empty() { vec![HTTP1.to_vec()] } else { listener.alpn.clone() };
+                let of_http2 = if listener.alpn.is_empty() { vec![HTTP2.to_vec(), HTTP1.to_vec()] } else { of_http1.clone() };
+                Some(Connectors {
+                    http1: connector(of_http1)?,
+                    http2: connector(of_http2)?,
+                    tunnel: connector(Vec::new())?,
+                })
+            }
+        };
+        let gateway = Arc::new(Self {
+            http: http.clone(),
+            limits: limits.clone(),
+            connectors,
+            routes: Routes::new(listener, &http.routes, limits),
+            on_expiry: listener.on_expiry,
+            names: Arc::new(IdentityNames::new(&http.identity_headers)),
+            budget: Budget::default(),
+            ids: Ids::default(),
+        });
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(sweep(Arc::downgrade(&gateway), limits.http.upstream_keep_alive));
+        }
+        Ok(gateway)
+    }
+
+    fn is_outbound(&self) -> bool {
+        self.connectors.is_some()
+    }
+
+    fn always_http2(&self) -> bool {
+        self.http.upstream == HttpVersions::Http2
+    }
+
+    /// Reaches a claimed endpoint, and proves who is there where that is mutual TLS. Tells whether HTTP/2 is spoken.
+    async fn reach(
+        &self,
+        destination: &Destination,
+        claim: &Claim,
+        terms: Option<&Arc<Terms>>,
+        wants_http2: bool,
+        patience: Duration,
+    ) -> Result<(Wire, Option<Arc<Server>>, bool), Failure> {
+        let Some(connectors) = &self.connectors else {
+            let dialled = destination.balancer.dial(claim, patience).await;
+            let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
+            return Ok((Wire::Plain(socket), None, wants_http2));
+        };
+        let connector = if wants_http2 { &connectors.http2 } else { &connectors.http1 };
+        let (wire, server) = self.secure(connector, destination, claim, terms, patience).await?;
+        let speaks_http2 = match &wire {
+            Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
+            Wire::Plain(_) | Wire::Stream(_) => false,
+        };
+        Ok((wire, Some(Arc::new(server)), speaks_http2))
+    }
+
+    /// Reaches a claimed endpoint with mutual TLS.
+    async fn secure(
+        &self,
+        connector: &Connector,
+        destination: &Destination,
+        claim: &Claim,
+        terms: Option<&Arc<Terms>>,
+        patience: Duration,
+    ) -> Result<(Wire, Server), Failure> {
+        let terms = terms.ok_or(Unusable::Missing)?;
+        terms.credentials.usable_at(UnixTime::now())?;
+        let dialled = destination.balancer.dial(claim, patience).await;
+        let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
+        let name = sni(destination.server_name.as_ref(), &claim.target);
+        let shaken = Box::pin(connector.connect(socket, name, terms)).await;
+        let (stream, peer) =
+            shaken.map_err(|error| ConnectError::Handshake { address: claim.address.to_string(), error })?;
+        let wire = Wire::tls(stream);
+        let standing = Standing {
+            terms: terms.clone(),
+            peer,
+            usage: Usage::Server,
+            on_expiry: self.on_expiry,
+            chain: Some(wire.peer_chain().into()),
+        };
+        Ok((wire, Server::new(standing)))
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("http", &self.http).finish_non_exhaustive()
+    }
+}
+
+/// Gives up upstream connections that wait too long, for as long as their gateway lives.
+async fn sweep(gateway: Weak<Gateway>, longest: Duration) {
+    loop {
+        sleep(longest / 2).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        let began = Instant::now();
+        for destination in gateway.routes.known() {
+            destination.balancer.known().iter().for_each(|endpoint| endpoint.pool.sweep(longest));
+        }
+        tracing::trace!(took = began.elapsed().as_secs_f64(), "idle upstream connections swept");
+    }
+}
+
+/// An error with its causes, on one line: hyper's own says only the first half.
+fn told(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_told = cause.to_string();
+        if !told.contains(&cause_told) {
+            told.push_str(": ");
+            told.push_str(&cause_told);
+        }
+        source = cause.source();
+    }
+    told
+}

@@ -1,0 +1,96 @@
+//! Upstream connections that wait for the next request. Each worker thread keeps its own, and none is ever shared between two callers: what an
+//! application may take as said of a connection was said of one peer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::connect::{Http1, Http2};
+use crate::spiffe::SpiffeId;
+use crate::tls::Terms;
+
+/// For whom a connection carries requests: the authenticated caller, or the application on this machine.
+pub(super) type For = Option<Arc<SpiffeId>>;
+
+/// The waiting connections to one endpoint.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shards: Box<[Mutex<Shard>]>,
+    max_idle: usize,
+    /// Held by whoever opens a connection that others will share.
+    pub(super) opening: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    http1: Vec<(For, Http1)>,
+    /// In use and waiting: many requests share one.
+    http2: Vec<(For, Http2)>,
+}
+
+impl Pool {
+    /// A pool that keeps up to `max_idle` connections for each worker thread.
+    pub(super) fn new(max_idle: usize) -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { shards: (0..workers).map(|_| Mutex::default()).collect(), max_idle, opening: tokio::sync::Mutex::default() }
+    }
+
+    /// A waiting HTTP/1.1 connection that can take a request, the one used last first.
+    pub(super) fn take_http1(&self, whom: &For, terms: Option<&Arc<Terms>>) -> Option<Http1> {
+        loop {
+            let mut taken = {
+                let mut shard = self.shard()?;
+                let position = shard.http1.iter().rposition(|(of, _)| of == whom)?;
+                shard.http1.remove(position).1
+            };
+            if taken.takes_requests(terms) {
+                return Some(taken);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn put_http1(&self, whom: For, connection: Http1) {
+        if let Some(mut shard) = self.shard().filter(|shard| shard.http1.len() < self.max_idle) {
+            shard.http1.push((whom, connection));
+        }
+    }
+
+    /// An HTTP/2 connection that can take one more request.
+    pub(super) fn share_http2(&self, whom: &For, terms: Option<&Arc<Terms>>) -> Option<Http2> {
+        let mut shard = self.shard()?;
+        shard.http2.retain(|(_, connection)| !connection.is_over());
+        let mut own = shard.http2.iter().filter(|(of, _)| of == whom).map(|(_, connection)| connection);
+        own.find(|connection| connection.takes_requests(terms)).cloned()
+    }
+
+    /// Shares a connection with the requests to come.
+    pub(super) fn put_http2(&self, whom: For, connection: Http2) {
+        if let Some(mut shard) = self.shard().filter(|shard| shard.http2.len() < self.max_idle) {
+            shard.http2.push((whom, connection));
+        }
+    }
+
+    /// Gives up what waited too long, or can take no more requests.
+    pub(super) fn sweep(&self, longest: Duration) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.http1.retain_mut(|(_, connection)| connection.idle() < longest && connection.is_alive());
+            shard.http2.retain(|(_, connection)| !connection.is_over() && connection.idle().is_none_or(|idle| idle < longest));
+        }
+    }
+
+    fn shard(&self) -> Option<MutexGuard<'_, Shard>> {
+        let shard = self.shards.get(worker() % self.shards.len().max(1))?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The number of this thread, among those that asked.
+fn worker() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    OWN.try_with(|own| *own).unwrap_or_default()
+}

@@ -1,0 +1,270 @@
+//! The story of one request: what was asked, whether it may be, where it goes, and what comes back.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::answer::{Asker, Class};
+use super::body::{AnswerBody, RequestBody};
+use super::client::Client;
+use super::exchange::{BodyFault, Cut, Exchange, Guard};
+use super::forward::{Failure, Lease};
+use super::route::Destination;
+use super::understood::{Understood, Wish};
+use super::{Gateway, forwarded, hygiene};
+use crate::policy::{Request as Asking, Verdict};
+use crate::proxy::live::Orders;
+use crate::proxy::service::Way;
+use crate::tls::Terms;
+
+/// A request that is refused: what the client is told, and what the operator.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) class: Class,
+    pub(super) reason: String,
+    /// The policy said no.
+    pub(super) is_denied: bool,
+}
+
+impl Refused {
+    pub(super) fn new(class: Class, reason: &impl ToString) -> Self {
+        Self { class, reason: reason.to_string(), is_denied: false }
+    }
+}
+
+/// What a request comes to.
+pub(super) enum Answered {
+    /// The upstream's answer.
+    Relayed(Response<Incoming>, Lease),
+    /// The head of an answer after which other bytes follow than HTTP's, and who takes them.
+    Switched(Response<()>, super::tunnel::End),
+}
+
+/// Serves one request.
+pub(super) async fn serve(
+    client: Arc<Client>,
+    first: Arc<Gateway>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let orders = client.following.now().clone();
+    let gateway = match &orders.service.way {
+        Way::Requests(gateway) if gateway.is_outbound() == first.is_outbound() => gateway.clone(),
+        // The listener does something else by now; what it did before is finished politely.
+        Way::Requests(_) | Way::Bytes(_) => {
+            client.call_last();
+            first
+        }
+    };
+    let (mut parts, body) = request.into_parts();
+    let (asker, version) = (Asker::of(&parts), parts.version);
+    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+    let understood = Understood::of(&parts);
+    let exchange = match &understood {
+        Ok(understood) => Exchange::new(understood, version),
+        Err(_) => Exchange::not_understood(&parts),
+    };
+    let mut guard = Guard::open(&client, exchange);
+    let answered = match understood {
+        Ok(understood) => gateway.answer(&orders, understood, parts, body, &mut guard).await,
+        Err(refused) => Err(refused),
+    };
+    let mut answer = match answered {
+        Ok(Answered::Switched(head, end)) => return Ok(gateway.switch(head, end, on_upgrade, guard)),
+        Ok(Answered::Relayed(answer, lease)) => gateway.relay(answer, lease, version, guard),
+        Err(refused) => gateway.refuse(refused, &asker, guard),
+    };
+    client.watch.resume();
+    if version < Version::HTTP_2 && client.answer_is_last(&gateway.limits.http) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
+}
+
+impl Gateway {
+    /// Lets the request through or not, and finds its answer.
+    async fn answer(
+        &self,
+        orders: &Orders,
+        understood: Understood,
+        parts: Parts,
+        body: Incoming,
+        guard: &mut Guard,
+    ) -> Result<Answered, Refused> {
+        self.take_method(&understood)?;
+        let rule = admit(orders, &understood, guard)?;
+        let destination = self.destination(&understood, guard)?;
+        let terms = self.terms(&destination, orders)?;
+        self.fits(&parts)?;
+        if let Wish::Connect = understood.wish {
+            return self.connect(&destination, terms.as_ref(), guard).await;
+        }
+        let request = self.prepare(&understood, parts, body, rule.as_deref(), guard)?;
+        let (answer, lease) = self.forward(&destination, terms.as_ref(), request, guard).await.map_err(refused)?;
+        guard.exchange.answered();
+        self.receive(understood.wish, answer, lease).await
+    }
+
+    /// TRACE shows a client what others added to its request, our identity headers too; and only an egress proxy leads on by CONNECT.
+    fn take_method(&self, understood: &Understood) -> Result<(), Refused> {
+        let is_taken = match understood.wish {
+            Wish::Connect => self.is_outbound() && self.routes.by_host(),
+            _ => understood.method != Method::TRACE || self.http.trace,
+        };
+        match is_taken {
+            true => Ok(()),
+            false => {
+                let reason = format!("the method {} is not taken here", understood.method);
+                Err(Refused::new(Class::MethodNotAllowed, &reason))
+            }
+        }
+    }
+
+    fn destination(&self, understood: &Understood, guard: &mut Guard) -> Result<Arc<Destination>, Refused> {
+        let destination = self.routes.find(&understood.host);
+        let destination = destination.ok_or_else(|| {
+            Refused::new(Class::NoRoute, &format!("no route is for the host {:?}", understood.host))
+        })?;
+        guard.told.route.clone_from(&destination.route);
+        Ok(destination)
+    }
+
+    /// On what terms the server is believed; `None` where it is plaintext.
+    fn terms(&self, destination: &Destination, orders: &Orders) -> Result<Option<Arc<Terms>>, Refused> {
+        if !self.is_outbound() {
+            return Ok(None);
+        }
+        let missing = || Refused::new(Class::Unavailable, &crate::credentials::Unusable::Missing);
+        let current = orders.terms.as_ref().ok_or_else(missing)?;
+        Ok(Some(destination.terms(&current.credentials)))
+    }
+
+    /// A body that says beforehand that it is too long is not waited for.
+    fn fits(&self, parts: &Parts) -> Result<(), Refused> {
+        let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        match (self.limits.http.max_body, declared) {
+            (Some(max), Some(length)) if length > max as u64 => {
+                let reason = format!("the body of {length} bytes is longer than `max_body`, {max} bytes");
+                Err(Refused::new(Class::TooLarge, &reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The request as it goes on.
+    fn prepare(
+        &self,
+        understood: &Understood,
+        parts: Parts,
+        body: Incoming,
+        rule: Option<&str>,
+        guard: &Guard,
+    ) -> Result<Request<RequestBody>, Refused> {
+        let mut headers = parts.headers;
+        hygiene::hop_by_hop(&mut headers);
+        match &guard.client.peer {
+            Some(peer) => peer.headers.apply(&mut headers, rule.unwrap_or_default()),
+            None => self.names.strip(&mut headers),
+        }
+        let hop = forwarded::Hop {
+            client: guard.client.address.map(|address| address.ip()),
+            is_tls: guard.client.peer.is_some(),
+            authority: understood.authority.as_ref(),
+            version: parts.version,
+            ids: &self.ids,
+        };
+        hop.mark_request(&mut headers).map_err(|visits| {
+            Refused::new(Class::Loop, &format!("the request came by here {visits} times before: it goes in circles"))
+        })?;
+        if let Some(authority) = &understood.authority {
+            headers.insert(header::HOST, authority.clone());
+        }
+        let exchange = guard.exchange.clone();
+        let mut body = match understood.wish {
+            Wish::WebSocket(_) => RequestBody::none(exchange, self.names.clone()),
+            _ => RequestBody::new(body, exchange, self.names.clone(), self.limits.http.max_body),
+        };
+        let asks_leave = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let leave = (asks_leave && !self.wants_http2(parts.version, &headers)).then(|| body.wait_for_leave());
+        if leave.is_none() {
+            headers.remove(header::EXPECT);
+        }
+        understood.wish.write(&mut headers);
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = understood.uri.clone();
+        *request.headers_mut() = headers;
+        if let Wish::WebSocket(protocol) = &understood.wish {
+            request.extensions_mut().insert(protocol.clone());
+        }
+        if let Some(leave) = leave {
+            hyper::ext::on_informational(&mut request, move |told| {
+                if told.status() == StatusCode::CONTINUE {
+                    leave.give();
+                }
+            });
+        }
+        Ok(request)
+    }
+
+    /// The upstream's answer as it goes back.
+    fn relay(&self, answer: Response<Incoming>, lease: Lease, version: Version, mut guard: Guard) -> Response<AnswerBody> {
+        let (mut parts, body) = answer.into_parts();
+        hygiene::hop_by_hop(&mut parts.headers);
+        forwarded::mark_answer(&mut parts.headers, parts.version);
+        guard.told.status = Some(parts.status);
+        parts.version = version.min(Version::HTTP_2);
+        parts.extensions.clear();
+        Response::from_parts(parts, AnswerBody::relayed(body, self.names.clone(), lease, guard))
+    }
+
+    /// An answer of our own.
+    fn refuse(&self, refused: Refused, asker: &Asker, mut guard: Guard) -> Response<AnswerBody> {
+        let id = self.ids.opaque();
+        let answer = refused.class.answer(asker, &id);
+        let told = &mut guard.told;
+        told.status = Some(refused.class.status());
+        told.outcome = refused.class.outcome();
+        told.reason = Some(refused.reason);
+        told.is_denied = refused.is_denied;
+        told.id = Some(id);
+        answer.map(|body| AnswerBody::Own(body, Some(guard)))
+    }
+}
+
+/// Decides by the policy of this moment. Returns the rule that lets it through; `None` where requests are an application's on this machine.
+fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<Option<Arc<str>>, Refused> {
+    let Some(peer) = &guard.client.peer else { return Ok(None) };
+    let asking = Asking { method: &understood.method, host: &understood.host, path: understood.path().as_ref() };
+    let decision = orders.service.config.policy.decide_request(&peer.id, &asking);
+    if let Some(shadow) = &decision.shadow {
+        guard.client.shadow(shadow);
+    }
+    match decision.verdict {
+        Verdict::Allowed { rule } => {
+            guard.told.rule = Some(rule.clone());
+            Ok(Some(rule))
+        }
+        Verdict::Denied(denial) => {
+            Err(Refused { class: Class::Denied, reason: denial.to_string(), is_denied: true })
+        }
+    }
+}
+
+/// What a client is told of an upstream's failure.
+pub(super) fn refused(failure: Failure) -> Refused {
+    let class = match &failure {
+        Failure::Identity(_) => Class::Unavailable,
+        Failure::Connect(error) if error.is_timeout() => Class::UpstreamTimeout,
+        Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) => Class::UpstreamFailed,
+        Failure::Body(BodyFault::TooLarge) => Class::TooLarge,
+        Failure::Body(BodyFault::Broken) => Class::BadRequest,
+        Failure::Cut(Cut::ClientTimeout) => Class::RequestTimeout,
+        Failure::Cut(Cut::UpstreamTimeout | Cut::Idle) => Class::UpstreamTimeout,
+        Failure::Cut(Cut::Revoked(_)) => Class::Denied,
+    };
+    Refused { is_denied: class == Class::Denied, class, reason: failure.to_string() }
+}

@@ -1,0 +1,142 @@
+//! How a request comes to a tunnel: the upstream agrees to other bytes, or is reached for them alone, and then the client's side is given over.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::answer::Class;
+use super::body::AnswerBody;
+use super::exchange::Guard;
+use super::forward::{Failure, Lease};
+use super::request::{Answered, Refused, refused};
+use super::route::Destination;
+use super::tunnel::{End, Tunnel};
+use super::understood::Wish;
+use super::{Gateway, forwarded, hygiene};
+use crate::proxy::wire::Wire;
+use crate::tls::Terms;
+
+impl Gateway {
+    /// Reaches a destination for a tunnel (RFC 9110 §9.3.6).
+    pub(super) async fn connect(
+        &self,
+        destination: &Destination,
+        terms: Option<&Arc<Terms>>,
+        guard: &mut Guard,
+    ) -> Result<Answered, Refused> {
+        let Some(connectors) = &self.connectors else {
+            return Err(Refused::new(Class::MethodNotAllowed, &"there is no way out of here"));
+        };
+        let patience = self.limits.connect_timeout;
+        let claim = destination.balancer.claim(&[], patience).await;
+        let claim = claim.map_err(|error| refused(Failure::NoAddress(error)))?;
+        guard.told.target = Some(claim.address.to_string());
+        let secured = self.secure(&connectors.tunnel, destination, &claim, terms, patience).await;
+        let (wire, server) = secured.inspect_err(|_| claim.failed()).map_err(refused)?;
+        claim.succeeded();
+        let server = Arc::new(server);
+        let _ = guard.exchange.server.set(server);
+        Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _claim: Some(claim) }))
+    }
+
+    /// What comes of the upstream's answer to a request that may have asked for other bytes.
+    pub(super) async fn receive(
+        &self,
+        wish: &Wish,
+        answer: Response<Incoming>,
+        lease: Lease,
+    ) -> Result<Answered, Refused> {
+        let agreed = match (wish, answer.version(), answer.status()) {
+            (Wish::Upgrade(_) | Wish::WebSocket(_), Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS) => true,
+            (Wish::WebSocket(_), Version::HTTP_2, status) => status.is_success(),
+            // An application that answers a request for a WebSocket without one has no word for it in HTTP/2 (RFC 8441 §5).
+            (Wish::WebSocket(_), _, status) if status.is_success() => {
+                return Err(Refused::new(Class::UpstreamFailed, &format!("the upstream opened no WebSocket but answered {status}")));
+            }
+            (_, _, StatusCode::SWITCHING_PROTOCOLS) => {
+                return Err(Refused::new(Class::UpstreamFailed, &"the upstream changed the protocol, which nobody asked for"));
+            }
+            _ => false,
+        };
+        if !agreed {
+            return Ok(Answered::Relayed(answer, lease));
+        }
+        let (parts, body) = answer.into_parts();
+        let end = match lease {
+            Lease::Http1 { mut connection, claim, .. } => {
+                drop(body);
+                poll_fn(|cx| connection.drive(cx)).await;
+                connection.into_wire().map(|(wire, first)| End { wire, first, _claim: Some(claim) })
+            }
+            lease @ Lease::Http2 { .. } => {
+                let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), body)).await;
+                let wire = upgraded.map(|stream| Wire::Stream(Box::new(TokioIo::new(stream))));
+                wire.ok().map(|wire| End { wire, first: bytes::Bytes::new(), _claim: lease.into_claim() })
+            }
+        };
+        let end = end.ok_or_else(|| Refused::new(Class::UpstreamFailed, &"the upstream broke off as it changed the protocol"))?;
+        let mut head = Response::new(());
+        *head.status_mut() = parts.status;
+        *head.headers_mut() = parts.headers;
+        Ok(Answered::Switched(head, end))
+    }
+
+    /// Gives the client's side over: a whole connection of HTTP/1.1, or one stream of HTTP/2.
+    pub(super) fn switch(
+        &self,
+        head: Response<()>,
+        end: End,
+        on_upgrade: Option<OnUpgrade>,
+        mut guard: Guard,
+    ) -> Response<AnswerBody> {
+        let (mut parts, ()) = head.into_parts();
+        let protocol = hygiene::upgrade(&parts.headers);
+        hygiene::hop_by_hop(&mut parts.headers);
+        forwarded::via(&mut parts.headers, Version::HTTP_11);
+        let client = guard.client.clone();
+        guard.told.status = Some(parts.status);
+        let standing = match (&client.peer, guard.exchange.server.get()) {
+            (Some(peer), _) => Some(peer.standing.clone()),
+            (None, server) => server.map(|server| server.standing()),
+        };
+        let Some(standing) = standing else {
+            let broken = Refused::new(Class::UpstreamFailed, &"a tunnel without a proven end");
+            return self.refuse(broken, &super::answer::Asker::default(), guard);
+        };
+        let is_stream = guard.exchange.version == Version::HTTP_2;
+        let tunnel = Tunnel { end, standing, guard };
+        if is_stream {
+            parts.status = StatusCode::OK;
+            parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+            parts.headers.remove(header::CONTENT_LENGTH);
+            let (following, limits) = (client.following.clone(), self.limits.clone());
+            tokio::spawn(async move {
+                let Some(Ok(stream)) = (match on_upgrade {
+                    Some(on_upgrade) => Some(on_upgrade.await),
+                    None => None,
+                }) else {
+                    return;
+                };
+                let stream = Wire::Stream(Box::new(TokioIo::new(stream)));
+                let _ = tunnel.carry(stream, bytes::Bytes::new(), following, &limits).await;
+            });
+        } else {
+            agree(&mut parts.headers, protocol);
+            *client.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(tunnel);
+        }
+        Response::from_parts(parts, AnswerBody::Own(Full::default(), None))
+    }
+}
+
+/// Says to the client what the upstream said to us (RFC 9110 §7.8).
+fn agree(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
+    if let Some(protocol) = protocol {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+}

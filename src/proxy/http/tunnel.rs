@@ -1,0 +1,72 @@
+//! What a connection, or a stream of one, becomes once both sides have agreed to other bytes than HTTP: WebSocket and other upgrades, and CONNECT.
+
+use bytes::Bytes;
+
+use super::balance::Claim;
+use super::exchange::Guard;
+use crate::config::Limits;
+use crate::metrics::RequestOutcome;
+use crate::proxy::error::ConnectionError;
+use crate::proxy::live::{Following, Standing, keep};
+use crate::proxy::relay::Relay;
+use crate::proxy::wire::Wire;
+
+/// The upstream's end of a tunnel.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) wire: Wire,
+    /// What the upstream said already.
+    pub(super) first: Bytes,
+    pub(super) _claim: Option<Claim>,
+}
+
+/// A tunnel that waits for the client's end to be given over.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) end: End,
+    /// Why the tunnel stands: the caller's standing inbound, the server's outbound.
+    pub(super) standing: Standing,
+    pub(super) guard: Guard,
+}
+
+impl Tunnel {
+    /// Carries bytes between the client's end and the upstream's until they end or may not go on.
+    ///
+    /// # Errors
+    /// Why it ended other than cleanly.
+    pub(super) async fn carry(
+        self,
+        client: Wire,
+        said: Bytes,
+        following: Following,
+        limits: &Limits,
+    ) -> (Result<(), ConnectionError>, (u64, u64)) {
+        let Self { end: End { wire, first, _claim }, standing, mut guard } = self;
+        let mut relay = Box::new(match guard.client.peer {
+            Some(_) => Relay::with_first(client, said, wire, first),
+            None => Relay::with_first(wire, first, client, said),
+        });
+        guard.exchange.answered();
+        let exchange = guard.exchange.clone();
+        let carried = tokio::select! {
+            biased;
+            why = exchange.when_cut() => {
+                relay.abort();
+                guard.told.reason = Some(why.to_string());
+                Err(ConnectionError::Cut(why.to_string()))
+            }
+            kept = keep(&mut relay, standing, following, limits) => kept,
+        };
+        let moved = relay.moved();
+        guard.told.outcome = match &carried {
+            Ok(()) => RequestOutcome::Tunnelled,
+            Err(ConnectionError::Idle(_)) => RequestOutcome::Tunnelled,
+            Err(_) => RequestOutcome::Cut,
+        };
+        guard.exchange.moved_in_all(moved);
+        if let Err(error) = &carried {
+            guard.told.reason.get_or_insert_with(|| error.to_string());
+        }
+        (carried, moved)
+    }
+}

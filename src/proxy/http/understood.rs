@@ -1,0 +1,110 @@
+//! A request as it was understood: which host, which path as it will be forwarded, and whether other bytes shall follow than HTTP's.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use hyper::ext::Protocol;
+
+use super::answer::Class;
+use super::forwarded::Ids;
+use super::hygiene;
+use super::request::Refused;
+use super::target::{self, Authority, Form};
+use crate::policy::RequestPath;
+
+/// What is needed of a request to decide on it and to send it on.
+#[derive(Debug)]
+pub(super) struct Understood {
+    /// As rules see it: a WebSocket is opened by GET, also where HTTP/2 calls it CONNECT.
+    pub(super) method: Method,
+    pub(super) authority: Authority,
+    /// Path and query as they are sent on.
+    pub(super) uri: Uri,
+    pub(super) form: Form,
+    pub(super) wish: Wish,
+}
+
+/// What shall follow the head of the answer.
+#[derive(Clone, Debug)]
+pub(super) enum Wish {
+    /// A body.
+    Answer,
+    /// The bytes of another protocol on the whole connection (RFC 9110 §7.8).
+    Upgrade(HeaderValue),
+    /// Those of a WebSocket, say, on one stream of HTTP/2 (RFC 8441).
+    WebSocket(Protocol),
+    /// Any bytes (RFC 9110 §9.3.6).
+    Connect,
+}
+
+impl Understood {
+    /// Understands a request.
+    ///
+    /// # Errors
+    /// What could be understood in two ways, or in none.
+    pub(super) fn of(parts: &Parts) -> Result<Self, Refused> {
+        let asked = target::asked(parts).map_err(|error| Refused::new(Class::BadRequest, &error))?;
+        let protocol = parts.extensions.get::<Protocol>().cloned();
+        let wish = match (protocol, &asked.form) {
+            (Some(protocol), _) => Wish::WebSocket(protocol),
+            (None, Form::Authority) => Wish::Connect,
+            (None, _) if parts.version == Version::HTTP_2 => Wish::Answer,
+            (None, _) => hygiene::upgrade(&parts.headers).map_or(Wish::Answer, Wish::Upgrade),
+        };
+        let uri = match asked.form {
+            Form::Origin | Form::Absolute => path_and_query(&parts.uri)?,
+            Form::Authority | Form::Asterisk => parts.uri.clone(),
+        };
+        let method = if matches!(wish, Wish::WebSocket(_)) { Method::GET } else { parts.method.clone() };
+        Ok(Self { method, authority: asked.authority, uri, form: asked.form, wish })
+    }
+
+    /// The path, for rules; `None` where none was asked for.
+    pub(super) fn path(&self) -> Option<RequestPath<'_>> {
+        match self.form {
+            Form::Origin | Form::Absolute => RequestPath::parse(self.uri.path()).ok(),
+            Form::Authority | Form::Asterisk => None,
+        }
+    }
+}
+
+/// The target in origin form, its path normalised: what rules see is what the application sees.
+fn path_and_query(uri: &Uri) -> Result<Uri, Refused> {
+    let bad = |error: &dyn ToString| Refused::new(Class::BadRequest, &error.to_string());
+    let path = RequestPath::parse(uri.path()).map_err(|error| bad(&error))?;
+    let as_asked = match uri.path_and_query() {
+        Some(asked) if path.as_str() == asked.path() => asked.clone(),
+        asked => {
+            let query = asked.and_then(PathAndQuery::query);
+            let text = query.map_or_else(|| path.as_str().to_owned(), |query| format!("{}?{query}", path.as_str()));
+            PathAndQuery::try_from(text).map_err(|error| bad(&error))?
+        }
+    };
+    Ok(Uri::from(as_asked))
+}
+
+impl Wish {
+    /// Writes into a request's headers what HTTP/1.1 needs to hear of it, after what was meant for this hop alone was taken out.
+    pub(super) fn write(&self, headers: &mut HeaderMap, ids: &Ids) {
+        match self {
+            Self::Upgrade(protocol) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(header::UPGRADE, protocol.clone());
+            }
+            // HTTP/2 has no key; the one we make up is for the server to answer, and says nothing (RFC 8441 §5).
+            Self::WebSocket(_) => {
+                let key = STANDARD.encode(ids.make().to_bytes());
+                if let Ok(key) = HeaderValue::try_from(key) {
+                    headers.insert(header::SEC_WEBSOCKET_KEY, key);
+                }
+            }
+            Self::Answer | Self::Connect => {
+                if headers.contains_key(header::TE) {
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+                }
+            }
+        }
+    }
+}
