@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Clause, Pattern};
 
-/// What the policy says of one peer, and why.
+/// What the policy says of one peer, or of one request of it, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What happens.
@@ -14,10 +14,10 @@ pub struct Decision {
     pub shadow: Option<Verdict>,
 }
 
-/// In or out, with the reason.
+/// Yes or no, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Let in by a rule.
+    /// Let in, or let through, by a rule.
     Allowed {
         /// Its name.
         rule: Arc<str>,
@@ -27,20 +27,20 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the peer gets in.
+    /// Whether the peer gets in, or its request through.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed { .. })
     }
 }
 
-/// Why a peer is kept out.
+/// Why a peer, or its request, is kept out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
     /// A deny rule matched.
     ByRule {
         /// The rule's name.
         rule: Arc<str>,
-        /// The pattern of it that matched.
+        /// The pattern of it that the peer matches.
         pattern: Pattern,
     },
     /// No allow rule matched.
@@ -50,14 +50,14 @@ pub enum Denial {
     },
 }
 
-/// The rule that came closest to letting a peer in.
+/// The rule that came closest to letting a peer in, or its request through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nearest {
     /// The rule's name.
     pub rule: Arc<str>,
-    /// Its pattern that matched furthest.
+    /// Its pattern that the peer matches furthest.
     pub pattern: Pattern,
-    /// The first part of the pattern that did not match.
+    /// The first part of the pattern that did not match, or, where all of it did, the first that the rule asks of the request.
     pub clause: Clause,
 }
 
