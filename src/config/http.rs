@@ -17,6 +17,8 @@ pub struct Http {
     pub identity_headers: IdentityHeaders,
     /// Whether TRACE requests are passed on.
     pub trace: bool,
+    /// Which requests get a line of their own in the log, as `[log]` has it for all listeners.
+    pub access_log: AccessLog,
     /// The versions spoken to the target without asking (h2c), or agreed by ALPN where it is mutual TLS.
     pub upstream: HttpVersions,
 }
@@ -56,7 +58,6 @@ pub struct ExpectTemplate(pub(super) Template<Pattern>);
 
 /// A value that is fixed, or written with the labels of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "read from the file next")]
 pub(super) enum Template<T> {
     /// Without placeholders.
     Fixed(T),

@@ -192,7 +192,11 @@ impl Listener {
         let (following, service, terms) = Following::from_now(&self.orders);
         let name = service.config.name.clone();
         let record = Record::open(self.metrics.clone(), name, service.direction(), client);
-        let mut connection = Connection { following, terms, record, handshake: Some(permits.handshake) };
+        let port = match &self.address {
+            ListenAddress::Tcp(address) => address.port(),
+            ListenAddress::Unix(_) => 0,
+        };
+        let mut connection = Connection { following, port, terms, record, handshake: Some(permits.handshake) };
         self.connections.spawn(async move {
             let end = service.serve(socket, &mut connection).await;
             connection.record.close(end);
@@ -248,6 +252,8 @@ pub struct Plan(Arc<Service>);
 /// One connection, apart from its two streams.
 struct Connection {
     following: Following,
+    /// The listener's; 0 for a unix socket.
+    port: u16,
     /// Those of the instant at which it was accepted; `None` where there were no credentials yet.
     terms: Option<Arc<Terms>>,
     record: Record,

@@ -117,7 +117,7 @@ impl RequestBody {
         match frame.into_data() {
             Ok(data) => {
                 let length = data.len() as u64;
-                self.exchange.sent.fetch_add(length, Ordering::Relaxed);
+                self.exchange.count_sent(length);
                 if let Some(left) = &mut self.left {
                     *left = left.checked_sub(length).ok_or(BodyError::TooLarge)?;
                 }
@@ -245,7 +245,7 @@ impl Relayed {
                 if let Some(guard) = &self.guard {
                     guard.exchange.touch();
                     let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                    guard.exchange.received.fetch_add(length, Ordering::Relaxed);
+                    guard.exchange.count_received(length);
                 }
                 let frame = clean(frame, &self.names);
                 if self.inner.is_end_stream() {

@@ -10,13 +10,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::exchange::{Cut, Exchange};
-use super::gate::Watch;
+use super::gate::{InFlight, Watch};
 use super::identity::{IdentityNames, PeerHeaders};
 use super::leash::LeashState;
 use super::tunnel::Tunnel;
-use crate::config::{HttpLimits, IdentityHeaders, Limits};
-use crate::metrics::{Metrics, OfRequest, RequestOutcome};
-use crate::policy::{Request, RequestPath};
+use crate::config::{AccessLog, HttpLimits, IdentityHeaders, Limits};
+use crate::metrics::{Metrics, RequestEnded, RequestOutcome, Shadowed};
+use crate::policy::{Request, RequestPath, Verdict};
 use crate::proxy::live::{Following, Orders, Standing};
 use crate::spiffe::SpiffeId;
 use crate::tls::Terms;
@@ -49,6 +49,8 @@ pub(super) struct Client {
     pub(super) listener: Arc<str>,
     pub(super) direction: &'static str,
     pub(super) address: Option<SocketAddr>,
+    /// The listener's own port; 0 on a unix socket.
+    pub(super) port: u16,
     pub(super) peer: Option<Peer>,
     pub(super) following: Following,
     pub(super) watch: Arc<Watch>,
@@ -68,23 +70,27 @@ pub(super) struct Client {
     /// Streams given up by the client: how many, and since when they are counted.
     resets: Mutex<(usize, Instant)>,
     is_flooded: AtomicBool,
+    max_resets: usize,
+    pub(super) access_log: AccessLog,
 }
 
 impl Client {
     pub(super) fn new(
         listener: Arc<str>,
         direction: &'static str,
-        address: Option<SocketAddr>,
+        (address, port): (Option<SocketAddr>, u16),
         peer: Option<Peer>,
         following: Following,
         (watch, leash): (Arc<Watch>, Arc<LeashState>),
         metrics: Arc<Metrics>,
+        (max_resets, access_log): (usize, AccessLog),
     ) -> Self {
         let began = Instant::now();
         Self {
             listener,
             direction,
             address,
+            port,
             peer,
             following,
             watch,
@@ -99,6 +105,8 @@ impl Client {
             last_call: AtomicBool::new(false),
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
+            max_resets,
+            access_log,
         }
     }
 
@@ -108,10 +116,10 @@ impl Client {
     }
 
     /// A request is under way.
-    pub(super) fn began(&self, exchange: &Arc<Exchange>) {
-        self.watch.begin();
+    pub(super) fn began(&self, exchange: &Arc<Exchange>) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.ongoing().push(exchange.clone());
+        self.watch.begin()
     }
 
     /// It no longer is.
@@ -125,12 +133,38 @@ impl Client {
                 self.idle_since.store(self.millis(), Ordering::Relaxed);
             }
         }
-        self.watch.over();
         if self.is_last_call() {
             self.nudge.notify_one();
         }
-        let label = OfRequest { listener: self.listener.clone(), outcome };
+        if outcome == RequestOutcome::Cancelled && exchange.version == Version::HTTP_2 {
+            self.was_reset();
+        }
+        self.count(outcome);
+    }
+
+    /// Counts a request.
+    pub(super) fn count(&self, outcome: RequestOutcome) {
+        let label = RequestEnded { listener: self.listener.clone(), outcome };
         self.metrics.requests.get_or_create(&label).inc();
+    }
+
+    /// What the shadow rules would have done otherwise.
+    pub(super) fn shadow(&self, verdict: &Verdict) {
+        let decision = if verdict.is_allowed() { "allow" } else { "deny" };
+        self.metrics.shadow_decisions.get_or_create(&Shadowed { listener: self.listener.clone(), decision }).inc();
+        tracing::info!(
+            listener = &*self.listener,
+            spiffe.peer.id = self.peer.as_ref().map(|peer| peer.id.to_string()),
+            policy.decision = decision,
+            policy.reason = %verdict,
+            "shadow rules would have decided otherwise"
+        );
+    }
+
+    /// Since when a head is being read that is not whole.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        let since = self.watch.head_since();
+        (since > 0).then(|| self.began + Duration::from_millis(since))
     }
 
     fn ongoing(&self) -> MutexGuard<'_, Vec<Arc<Exchange>>> {
@@ -167,13 +201,13 @@ impl Client {
     }
 
     /// The client gave a stream up before its answer was whole. Too many of these are an attack (CVE-2023-44487).
-    pub(super) fn was_reset(&self, limits: &HttpLimits) {
+    fn was_reset(&self) {
         let mut resets = self.resets.lock().unwrap_or_else(PoisonError::into_inner);
         if resets.1.elapsed() > RESETS_WITHIN {
             *resets = (0, Instant::now());
         }
         resets.0 += 1;
-        if resets.0 > limits.max_resets {
+        if resets.0 > self.max_resets {
             self.is_flooded.store(true, Ordering::Relaxed);
             self.nudge.notify_one();
         }

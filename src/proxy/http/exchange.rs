@@ -3,15 +3,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Waker};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::access;
 use super::client::Client;
+use super::gate::InFlight;
 use super::server::Server;
+use super::understood::Understood;
 use crate::metrics::RequestOutcome;
 
 /// A request and its answer under way.
@@ -33,8 +37,8 @@ pub(super) struct Exchange {
     is_answered: AtomicBool,
     /// What the client's side of the body went wrong with, if it did.
     fault: OnceLock<BodyFault>,
-    pub(super) sent: AtomicU64,
-    pub(super) received: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
     cut: Mutex<(Option<Cut>, Vec<Waker>)>,
     /// Who answers, where that is to be looked at again.
     pub(super) server: OnceLock<Arc<Server>>,
@@ -50,20 +54,35 @@ pub(super) enum BodyFault {
 }
 
 /// Why an exchange is cut short.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Cut {
     /// The client does not send the rest of its request.
+    #[error("the client did not send the rest of its request within `request_timeout`")]
     ClientTimeout,
     /// The upstream does not answer.
+    #[error("the upstream did not answer within `request_timeout`")]
     UpstreamTimeout,
     /// Nothing moves in the answer.
+    #[error("nothing moved for `idle_timeout`")]
     Idle,
     /// The policy would not let it through any more, or one of its ends is no longer trusted.
+    #[error("it is no longer let through: {0}")]
     Revoked(String),
 }
 
 impl Exchange {
-    pub(super) fn new(method: Method, host: String, uri: Uri, version: Version) -> Self {
+    /// A request that was understood.
+    pub(super) fn new(understood: &Understood, version: Version) -> Self {
+        let Understood { method, authority, uri, .. } = understood;
+        Self::with(method.clone(), authority.host.clone(), uri.clone(), version)
+    }
+
+    /// One that was not.
+    pub(super) fn not_understood(parts: &Parts) -> Self {
+        Self::with(parts.method.clone(), String::new(), parts.uri.clone(), parts.version)
+    }
+
+    fn with(method: Method, host: String, uri: Uri, version: Version) -> Self {
         Self {
             method,
             host,
@@ -126,6 +145,29 @@ impl Exchange {
         cut.1.drain(..).for_each(Waker::wake);
     }
 
+    /// Bytes of the request's body that went on.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the answer's body that came back.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits until it is cut short.
+    pub(super) async fn when_cut(&self) -> Cut {
+        poll_fn(|cx| self.why_cut(cx).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
     /// Why it was cut short, if it was; otherwise the task is woken when it is.
     pub(super) fn why_cut(&self, cx: &Context<'_>) -> Option<Cut> {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,6 +188,7 @@ pub(super) struct Guard {
     pub(super) client: Arc<Client>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) told: Told,
+    _in_flight: InFlight,
 }
 
 /// What there is to tell of an exchange besides what the exchange itself knows.
@@ -168,7 +211,7 @@ impl Guard {
     /// Opens an exchange.
     pub(super) fn open(client: &Arc<Client>, exchange: Exchange) -> Self {
         let exchange = Arc::new(exchange);
-        client.began(&exchange);
+        let in_flight = client.began(&exchange);
         let told = Told {
             // Until something better is known: whoever asked has gone.
             outcome: RequestOutcome::Cancelled,
@@ -181,7 +224,7 @@ impl Guard {
             is_denied: false,
             resends: 0,
         };
-        Self { client: client.clone(), exchange, told }
+        Self { client: client.clone(), exchange, told, _in_flight: in_flight }
     }
 }
 

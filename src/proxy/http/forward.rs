@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
+use hyper::ext::Protocol;
 use tokio::time::Instant;
 
 use super::balance::{Claim, Endpoint};
@@ -59,6 +61,12 @@ pub(super) enum Lease {
 }
 
 impl Lease {
+    pub(super) fn into_claim(self) -> Option<Claim> {
+        match self {
+            Self::Http1 { claim, .. } | Self::Http2 { _claim: claim, .. } => Some(claim),
+        }
+    }
+
     /// Does what can be done now to bring the answer on.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         if let Self::Http1 { connection, .. } = self {
@@ -122,10 +130,15 @@ impl Gateway {
                         claim.succeeded();
                         return Ok(answered);
                     }
-                    Err(Unanswered { error, again: Some(back) }) if was_waiting => {
-                        // A connection that waited may have ended meanwhile; its endpoint is none the worse for it.
+                    Err(Unanswered { error, again: Some(back) }) => {
                         request = back;
-                        waiting_is_good = false;
+                        if was_waiting {
+                            // It may have ended while it waited; its endpoint is none the worse for it.
+                            waiting_is_good = false;
+                        } else {
+                            claim.failed();
+                            tried.push(claim.clone());
+                        }
                         error
                     }
                     Err(Unanswered { error, .. }) => {
@@ -223,7 +236,12 @@ impl Gateway {
             },
             Line::Http2(mut connection) => {
                 let stream = connection.stream();
-                let sent = connection.sender.try_send_request(self.for_http2(request));
+                let scheme = if self.is_outbound() { "https" } else { "http" };
+                let request = match for_http2(request, scheme) {
+                    Ok(request) => request,
+                    Err(error) => return Err(unanswered(Failure::Broken(error.to_string()), None, true)),
+                };
+                let sent = connection.sender.try_send_request(request);
                 match until_cut(sent, guard).await {
                     Ok(Ok(answer)) => Ok((answer, Lease::Http2 { _stream: stream, _claim: claim.again() })),
                     Ok(Err(mut error)) => {
@@ -315,8 +333,34 @@ fn copy(request: &Request<RequestBody>) -> Request<()> {
     copy
 }
 
-/// In HTTP/1.1 the target is the path (RFC 9112 §3.2.1); the host stands in `Host`.
+/// In HTTP/1.1 a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
 fn for_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
     *request.version_mut() = Version::HTTP_11;
+    if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
+        *request.method_mut() = Method::GET;
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Ok(protocol) = HeaderValue::from_str(protocol.as_str()) {
+            headers.insert(header::UPGRADE, protocol);
+        }
+    }
     request
+}
+
+/// In HTTP/2 scheme and host stand beside the path (RFC 9113 §8.3.1), and a WebSocket has no key (RFC 8441 §5).
+fn for_http2(mut request: Request<RequestBody>, scheme: &'static str) -> Result<Request<RequestBody>, http::Error> {
+    *request.version_mut() = Version::HTTP_2;
+    let headers = request.headers_mut();
+    headers.remove(header::CONNECTION);
+    let authority = headers.remove(header::HOST);
+    let mut uri = Uri::builder().scheme(scheme);
+    if let Some(authority) = &authority {
+        uri = uri.authority(authority.as_bytes());
+    }
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = uri.path_and_query(path.unwrap_or(PathAndQuery::from_static("/"))).build()?;
+    if request.extensions().get::<Protocol>().is_some() {
+        request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    }
+    Ok(request)
 }

@@ -7,26 +7,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::answer::Class;
-use super::body::{AnswerBody, BodyError};
+use super::answer::{Answer, Class};
+use super::body::AnswerBody;
 use super::client::{Client, Peer};
-use super::gate::{Fault, Gate, HeadLimits, Sniffed};
+use super::gate::{Fault, Gate, Limits as GateLimits, Parts as GateParts, Protocol};
 use super::leash::Leash;
-use super::{access, request, told};
-use crate::config::{HttpLimits, Limits};
+use super::{Gateway, access, request, told};
+use crate::config::HttpLimits;
 use crate::proxy::error::ConnectionError;
 use crate::proxy::live::{Closing, LONGEST_SLEEP, Orders, Standing};
 use crate::proxy::service::{Service, Way};
 use crate::proxy::wire::Wire;
-use crate::proxy::{Connection, Gateway};
+use crate::proxy::Connection;
 
 /// How long an HTTP/1.1 connection that shall end waits for one more request, whose answer says so: a request that is on its way when a
 /// connection without one is closed would be lost.
@@ -53,25 +53,24 @@ pub(in crate::proxy) async fn serve(
     let Way::Requests(gateway) = &service.way else { return Ok(()) };
     let limits = &gateway.limits;
     let (leash, state) = Leash::new(wire);
-    let head = HeadLimits { bytes: limits.http.max_header_bytes, headers: limits.http.max_headers };
-    let sniffed = timeout(limits.http.header_timeout, Gate::sniff(leash, head)).await;
-    let (is_http2, gate) = match sniffed {
-        Ok(Ok(Sniffed::Http1(gate))) => (false, gate),
-        Ok(Ok(Sniffed::Http2(gate))) => (true, gate),
-        Ok(Ok(Sniffed::Silent) | Err(_)) | Err(_) => return Err(ConnectionError::Probe),
-    };
+    let HttpLimits { max_header_bytes, max_headers, header_timeout, .. } = limits.http;
+    let sniffed = Box::pin(timeout(header_timeout, Gate::sniff(leash, GateLimits { max_header_bytes, max_headers })));
+    let sniffed = connection.following.unless_forced(async { Ok::<_, ConnectionError>(sniffed.await) }).await?;
+    // Whoever says nothing, or leaves before it has, asks for nothing.
+    let Ok(Ok(Some((protocol, gate)))) = sniffed else { return Err(ConnectionError::Probe) };
     let peer = caller.as_ref().map(|caller| Peer::new(caller, &gateway.names, &gateway.http.identity_headers));
     let client = Client::new(
         service.config.name.clone(),
         service.direction(),
-        connection.record.client(),
+        (connection.record.client(), connection.port),
         peer,
         connection.following.clone(),
-        (gate.watch().clone(), state),
+        (gate.watch(), state),
         connection.record.metrics().clone(),
+        (limits.http.max_resets, gateway.http.access_log),
     );
     let keeper = Keeper { client: Arc::new(client), gateway: gateway.clone(), caller, closing: Closing::not_yet() };
-    keeper.keep(is_http2, gate, connection).await
+    keeper.keep(protocol, gate, connection).await
 }
 
 /// Keeps one connection.
@@ -84,14 +83,14 @@ struct Keeper {
 
 /// hyper at work on a connection.
 enum Speaking<S: HttpService<Incoming>> {
-    Http1(Box<http1::Connection<Gate<Leash>, S>>),
-    Http2(Pin<Box<http2::Connection<Gate<Leash>, S, TokioExecutor>>>),
+    Http1(Box<http1::Connection<TokioIo<Gate<Leash>>, S>>),
+    Http2(Pin<Box<http2::Connection<TokioIo<Gate<Leash>>, S, TokioExecutor>>>),
 }
 
 impl Keeper {
     async fn keep(
         mut self,
-        is_http2: bool,
+        protocol: Protocol,
         gate: Gate<Leash>,
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
@@ -99,12 +98,18 @@ impl Keeper {
             let (client, gateway) = (self.client.clone(), self.gateway.clone());
             service_fn(move |request: Request<Incoming>| request::serve(client.clone(), gateway.clone(), request))
         };
-        let mut speaking = if is_http2 {
-            let connection = http2_builder(&self.gateway.limits.http).serve_connection(gate, requests);
-            Speaking::Http2(Box::pin(connection))
-        } else {
-            let connection = http1::Builder::new().half_close(false).serve_connection(gate, requests);
-            Speaking::Http1(Box::new(connection))
+        let stream = TokioIo::new(gate);
+        let mut speaking = match protocol {
+            Protocol::Http1 => {
+                // What the limits say of heads the gate has seen to.
+                let mut builder = http1::Builder::new();
+                builder.max_headers(self.gateway.limits.http.max_headers.saturating_add(1));
+                Speaking::Http1(Box::new(builder.serve_connection(stream, requests)))
+            }
+            Protocol::Http2 => {
+                let connection = http2_builder(&self.gateway.limits.http).serve_connection(stream, requests);
+                Speaking::Http2(Box::pin(connection))
+            }
         };
         let end = self.run(&mut speaking).await;
         let client = self.client.clone();
@@ -113,10 +118,12 @@ impl Keeper {
                 client.leash.cut();
                 Err(error)
             }
-            (Ok(()), Speaking::Http1(hyper)) => self.part(hyper.into_parts().io, connection).await,
+            (Ok(()), Speaking::Http1(hyper)) => self.part(hyper.into_parts().io.into_inner(), connection).await,
             (Ok(()), Speaking::Http2(_)) => Ok(()),
         };
-        connection.record.requests(client.requests(), client.watch.moved());
+        let (read, written) = (client.watch.read(), client.watch.written());
+        connection.record.requests(client.requests());
+        connection.record.moved(if client.peer.is_some() { (read, written) } else { (written, read) });
         end
     }
 
@@ -264,9 +271,8 @@ impl Keeper {
     /// After hyper: the connection goes on as a tunnel, or the client is told what was wrong with its last request.
     async fn part(&mut self, gate: Gate<Leash>, connection: &mut Connection) -> Result<(), ConnectionError> {
         let tunnel = self.client.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let fault = self.client.watch.fault();
-        let (leash, said) = gate.into_parts();
-        let Some(wire) = leash.into_wire() else { return Ok(()) };
+        let GateParts { io, leftover: said, fault, is_due } = gate.into_parts();
+        let Some(wire) = io.into_wire() else { return Ok(()) };
         if let Some(tunnel) = tunnel {
             let following = self.client.following.clone();
             let (end, moved) = tunnel.carry(wire, said, following, &self.gateway.limits).await;
@@ -274,19 +280,24 @@ impl Keeper {
             return end;
         }
         match fault {
-            Some(fault) => self.turn_away(wire, &fault).await,
+            Some(fault) if is_due => self.turn_away(wire, fault).await,
+            Some(fault) => Err(ConnectionError::Malformed(fault.to_string())),
             None => Ok(()),
         }
     }
 
     /// Answers a request whose head was never understood.
-    async fn turn_away(&self, mut wire: Wire, fault: &Fault) -> Result<(), ConnectionError> {
-        let class = fault.class();
-        let id = self.gateway.ids.opaque();
-        access::turned_away(&self.client, class, &id, fault);
-        let told = class.http1_bytes(&id);
+    async fn turn_away(&self, mut wire: Wire, fault: Fault) -> Result<(), ConnectionError> {
+        let Some(status) = fault.status() else { return Err(ConnectionError::Malformed(fault.to_string())) };
+        let class = match status {
+            StatusCode::REQUEST_TIMEOUT => Class::RequestTimeout,
+            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Class::HeadersTooLarge,
+            _ => Class::BadRequest,
+        };
+        let id = self.gateway.ids.make();
+        access::turned_away(&self.client, class, &id.to_string(), &fault.to_string());
         let _ = timeout(PARTING, async {
-            wire.write_all(&told).await?;
+            wire.write_all(&Answer { class, id }.http1_bytes()).await?;
             wire.shutdown().await?;
             tokio::io::copy(&mut wire.take(PARTING_BYTES), &mut tokio::io::sink()).await
         })

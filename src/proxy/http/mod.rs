@@ -20,8 +20,10 @@ mod pool;
 mod request;
 mod route;
 mod server;
+mod switch;
 mod target;
 mod tunnel;
+mod understood;
 
 use std::error::Error;
 use std::sync::{Arc, Weak};

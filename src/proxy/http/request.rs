@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::answer::{Asker, Class};
+use super::answer::{Answer, Asker, Class};
 use super::body::{AnswerBody, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::forward::{Failure, Lease};
+use super::forwarded::Hop;
 use super::route::Destination;
 use super::understood::{Understood, Wish};
 use super::{Gateway, forwarded, hygiene};
@@ -105,7 +106,7 @@ impl Gateway {
         let request = self.prepare(&understood, parts, body, rule.as_deref(), guard)?;
         let (answer, lease) = self.forward(&destination, terms.as_ref(), request, guard).await.map_err(refused)?;
         guard.exchange.answered();
-        self.receive(understood.wish, answer, lease).await
+        self.receive(&understood.wish, answer, lease).await
     }
 
     /// TRACE shows a client what others added to its request, our identity headers too; and only an egress proxy leads on by CONNECT.
@@ -124,9 +125,9 @@ impl Gateway {
     }
 
     fn destination(&self, understood: &Understood, guard: &mut Guard) -> Result<Arc<Destination>, Refused> {
-        let destination = self.routes.find(&understood.host);
+        let destination = self.routes.find(&understood.authority.host);
         let destination = destination.ok_or_else(|| {
-            Refused::new(Class::NoRoute, &format!("no route is for the host {:?}", understood.host))
+            Refused::new(Class::NoRoute, &format!("no route is for the host {:?}", understood.authority.host))
         })?;
         guard.told.route.clone_from(&destination.route);
         Ok(destination)
@@ -137,7 +138,7 @@ impl Gateway {
         if !self.is_outbound() {
             return Ok(None);
         }
-        let missing = || Refused::new(Class::Unavailable, &crate::credentials::Unusable::Missing);
+        let missing = || Refused::new(Class::Overloaded, &crate::credentials::Unusable::Missing);
         let current = orders.terms.as_ref().ok_or_else(missing)?;
         Ok(Some(destination.terms(&current.credentials)))
     }
@@ -169,19 +170,7 @@ impl Gateway {
             Some(peer) => peer.headers.apply(&mut headers, rule.unwrap_or_default()),
             None => self.names.strip(&mut headers),
         }
-        let hop = forwarded::Hop {
-            client: guard.client.address.map(|address| address.ip()),
-            is_tls: guard.client.peer.is_some(),
-            authority: understood.authority.as_ref(),
-            version: parts.version,
-            ids: &self.ids,
-        };
-        hop.mark_request(&mut headers).map_err(|visits| {
-            Refused::new(Class::Loop, &format!("the request came by here {visits} times before: it goes in circles"))
-        })?;
-        if let Some(authority) = &understood.authority {
-            headers.insert(header::HOST, authority.clone());
-        }
+        self.follow(&mut headers, understood, parts.version, guard)?;
         let exchange = guard.exchange.clone();
         let mut body = match understood.wish {
             Wish::WebSocket(_) => RequestBody::none(exchange, self.names.clone()),
@@ -192,7 +181,7 @@ impl Gateway {
         if leave.is_none() {
             headers.remove(header::EXPECT);
         }
-        understood.wish.write(&mut headers);
+        understood.wish.write(&mut headers, &self.ids);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = understood.uri.clone();
@@ -210,11 +199,43 @@ impl Gateway {
         Ok(request)
     }
 
+    /// Marks the way that the request has come.
+    fn follow(
+        &self,
+        headers: &mut HeaderMap,
+        understood: &Understood,
+        version: Version,
+        guard: &Guard,
+    ) -> Result<(), Refused> {
+        let passes = forwarded::passes(headers);
+        if passes >= forwarded::MAX_PASSES {
+            let reason = format!("the request has passed {passes} proxies of our name: it goes in circles");
+            return Err(Refused::new(Class::Loop, &reason));
+        }
+        let host = understood.authority.to_string();
+        let hop = Hop {
+            client: guard.client.address.map(|address| address.ip()),
+            scheme: if guard.client.peer.is_some() { "https" } else { "http" },
+            host: &host,
+            port: understood.authority.port.unwrap_or(guard.client.port),
+        };
+        forwarded::forwarded(headers, &hop);
+        forwarded::via(headers, version);
+        forwarded::request_id(headers, &self.ids);
+        forwarded::trace_context(headers, &self.ids);
+        // One host, as it was understood: rules, application and whoever comes next see the same.
+        if headers.get(header::HOST).is_none_or(|written| written.as_bytes() != host.as_bytes()) {
+            let host = HeaderValue::try_from(host).map_err(|error| Refused::new(Class::BadRequest, &error))?;
+            headers.insert(header::HOST, host);
+        }
+        Ok(())
+    }
+
     /// The upstream's answer as it goes back.
     fn relay(&self, answer: Response<Incoming>, lease: Lease, version: Version, mut guard: Guard) -> Response<AnswerBody> {
         let (mut parts, body) = answer.into_parts();
         hygiene::hop_by_hop(&mut parts.headers);
-        forwarded::mark_answer(&mut parts.headers, parts.version);
+        forwarded::via(&mut parts.headers, parts.version);
         guard.told.status = Some(parts.status);
         parts.version = version.min(Version::HTTP_2);
         parts.extensions.clear();
@@ -222,15 +243,15 @@ impl Gateway {
     }
 
     /// An answer of our own.
-    fn refuse(&self, refused: Refused, asker: &Asker, mut guard: Guard) -> Response<AnswerBody> {
-        let id = self.ids.opaque();
-        let answer = refused.class.answer(asker, &id);
+    pub(super) fn refuse(&self, refused: Refused, asker: &Asker, mut guard: Guard) -> Response<AnswerBody> {
+        let id = self.ids.make();
+        let answer = Answer { class: refused.class, id }.to(*asker);
         let told = &mut guard.told;
         told.status = Some(refused.class.status());
         told.outcome = refused.class.outcome();
         told.reason = Some(refused.reason);
         told.is_denied = refused.is_denied;
-        told.id = Some(id);
+        told.id = Some(id.to_string());
         answer.map(|body| AnswerBody::Own(body, Some(guard)))
     }
 }
@@ -238,7 +259,8 @@ impl Gateway {
 /// Decides by the policy of this moment. Returns the rule that lets it through; `None` where requests are an application's on this machine.
 fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<Option<Arc<str>>, Refused> {
     let Some(peer) = &guard.client.peer else { return Ok(None) };
-    let asking = Asking { method: &understood.method, host: &understood.host, path: understood.path().as_ref() };
+    let path = understood.path();
+    let asking = Asking { method: &understood.method, host: &understood.authority.host, path: path.as_ref() };
     let decision = orders.service.config.policy.decide_request(&peer.id, &asking);
     if let Some(shadow) = &decision.shadow {
         guard.client.shadow(shadow);
@@ -257,7 +279,7 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
 /// What a client is told of an upstream's failure.
 pub(super) fn refused(failure: Failure) -> Refused {
     let class = match &failure {
-        Failure::Identity(_) => Class::Unavailable,
+        Failure::Identity(_) => Class::Overloaded,
         Failure::Connect(error) if error.is_timeout() => Class::UpstreamTimeout,
         Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) => Class::UpstreamFailed,
         Failure::Body(BodyFault::TooLarge) => Class::TooLarge,

@@ -63,7 +63,9 @@ impl Tunnel {
             Err(ConnectionError::Idle(_)) => RequestOutcome::Tunnelled,
             Err(_) => RequestOutcome::Cut,
         };
-        guard.exchange.moved_in_all(moved);
+        let (from_client, to_client) = if guard.client.peer.is_some() { moved } else { (moved.1, moved.0) };
+        guard.exchange.count_sent(from_client);
+        guard.exchange.count_received(to_client);
         if let Err(error) = &carried {
             guard.told.reason.get_or_insert_with(|| error.to_string());
         }
