@@ -8,7 +8,7 @@ mod path;
 mod svid;
 
 pub use bundle::{BundleError, DroppedRoot, Root, TrustBundle, TrustBundles};
-pub use facts::CertificateFacts;
+pub use facts::{CertificateFacts, LeafFacts};
 pub use id::{SpiffeId, SpiffeIdError, TrustDomain};
 pub(crate) use id::{check_segment, lower_authority};
 pub use path::{Rejection, Stage, Usage, Verified, verify};
