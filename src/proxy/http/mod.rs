@@ -1,0 +1,5 @@
+//! HTTP: what is asked, what goes on, and what we answer ourselves.
+#![cfg_attr(not(test), expect(dead_code, reason = "wired in next"))]
+
+mod hygiene;
+mod identity;
