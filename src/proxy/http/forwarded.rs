@@ -1,0 +1,202 @@
+//! The headers by which a request is followed through hops: where it came from, by whom it passed, and under which names it is logged.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::{FORWARDED, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use super::identity::{closes_its_quotes, folds_to, joined, visible};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// The name of one request in everybody's logs.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The place of a request in a trace (W3C Trace Context §3.2).
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// How many proxies of our name a request may have passed; more, and it goes round in a circle. Between two services there are two of us.
+const MAX_PASSES: usize = 8;
+
+/// The longest request ID that is passed on, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The hop on which a request reached us.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop<'a> {
+    /// The client's address; none on a unix socket.
+    pub client: Option<IpAddr>,
+    /// `https`, or `http` where no TLS was on that hop.
+    pub scheme: &'static str,
+    /// The host as it was asked for, with its port; empty where none was.
+    pub host: &'a str,
+    /// The port that was asked for, or else ours.
+    pub port: u16,
+}
+
+/// Adds the hop to `x-forwarded-for`, and to `forwarded` (RFC 7239) where the request has one: an application that reads the newer header
+/// finds the same hops in both, others get no second truth. `x-forwarded-proto`, `-host` and `-port` are set where they are absent: they
+/// speak of the first hop, which a gateway before us may know, and an authenticated peer that lies in them could as well lie in `host`.
+/// Only what we append is our word. Other spellings of these names are removed, lest they be taken for it.
+pub(super) fn forwarded(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    remove_other_spellings(headers);
+    // A client without an address is told too: an application that trusts the last element must not find an older one there.
+    let client = hop.client.map(|client| client.to_canonical());
+    let last = client.map_or(const { HeaderValue::from_static("unknown") }, |client| visible(&client.to_string()));
+    append(headers, X_FORWARDED_FOR, last, |_| true);
+    if headers.contains_key(FORWARDED) {
+        append(headers, FORWARDED, visible(&element(client, hop)), |value| closes_its_quotes(value.as_bytes()));
+    }
+    let first = |headers: &mut HeaderMap, name, value: &dyn Fn() -> HeaderValue| {
+        if !headers.contains_key(&name) {
+            headers.insert(name, value());
+        }
+    };
+    first(headers, X_FORWARDED_PROTO, &|| HeaderValue::from_static(hop.scheme));
+    first(headers, X_FORWARDED_PORT, &|| HeaderValue::from(hop.port));
+    if !hop.host.is_empty() {
+        first(headers, X_FORWARDED_HOST, &|| visible(hop.host));
+    }
+}
+
+/// RFC 7239 §4: one hop. A host with quotes of its own is no host, and left out.
+fn element(client: Option<IpAddr>, hop: &Hop<'_>) -> String {
+    let node = match client {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(client)) => client.to_string(),
+        Some(IpAddr::V6(client)) => format!("\"[{client}]\""),
+    };
+    let element = format!("for={node};proto={}", hop.scheme);
+    if hop.host.is_empty() || hop.host.contains(['"', '\\']) {
+        element
+    } else {
+        format!("{element};host=\"{}\"", hop.host)
+    }
+}
+
+/// Makes one line of those lines of a list that are `sound`, and `last`: many applications read the first line only.
+fn append(headers: &mut HeaderMap, name: HeaderName, last: HeaderValue, sound: impl Fn(&HeaderValue) -> bool) {
+    let before = headers.get_all(&name).into_iter().filter(|value| sound(value));
+    let all = joined(before.chain([&last]), ", ").unwrap_or(last);
+    headers.insert(name, all);
+}
+
+fn remove_other_spellings(headers: &mut HeaderMap) {
+    let names = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT];
+    let is_other =
+        |name: &&HeaderName| names.iter().any(|known| folds_to(name.as_str(), known.as_str()) && known != *name);
+    let found: Vec<HeaderName> = headers.keys().filter(is_other).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// Adds us to `via` (RFC 9110 §7.6.3), of a request or a response that was received in `version`.
+pub(super) fn via(headers: &mut HeaderMap, version: Version) {
+    let entry = match version {
+        Version::HTTP_10 => "1.0 svidgate",
+        Version::HTTP_2 => "2 svidgate",
+        _ => "1.1 svidgate",
+    };
+    headers.append(VIA, HeaderValue::from_static(entry));
+}
+
+/// Whether a request has passed so many proxies of our name, by its `via`, that it must be going round in a circle.
+pub(super) fn goes_round(headers: &HeaderMap) -> bool {
+    passes(headers) > MAX_PASSES
+}
+
+fn passes(headers: &HeaderMap) -> usize {
+    let entries = headers.get_all(VIA).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = entries.filter_map(|entry| {
+        let mut words = entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.nth(1)
+    });
+    names.filter(|name| name.eq_ignore_ascii_case(b"svidgate")).count()
+}
+
+/// Passes on the `x-request-id` of a request where it has exactly one that may stand in a log line, and else makes one.
+pub(super) fn request_id(headers: &mut HeaderMap, ids: &Ids) {
+    let is_sane =
+        |id: &HeaderValue| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    if !only(headers, &X_REQUEST_ID).is_some_and(is_sane) {
+        headers.insert(X_REQUEST_ID, visible(&ids.make().to_string()));
+    }
+}
+
+/// Passes on the trace context of a request as it is where `traceparent` is valid (W3C Trace Context §3.2, §4.3). Else a new trace begins,
+/// not sampled, and the state of the old one is dropped.
+pub(super) fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
+    if only(headers, &TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
+        return;
+    }
+    headers.remove(TRACESTATE);
+    headers.insert(TRACEPARENT, visible(&format!("00-{}-{}-00", ids.make(), ids.make().short())));
+}
+
+fn is_traceparent(value: &[u8]) -> bool {
+    let mut fields = value.split(|byte| *byte == b'-');
+    let mut next =
+        |length: usize| fields.next().filter(|field| field.len() == length && field.iter().all(is_lower_hex));
+    let (Some(version), Some(trace), Some(parent), Some(_flags)) = (next(2), next(32), next(16), next(2)) else {
+        return false;
+    };
+    let is_zero = |field: &[u8]| field.iter().all(|byte| *byte == b'0');
+    // A later version may have more fields, this one has not.
+    version != b"ff" && !is_zero(trace) && !is_zero(parent) && (version != b"00" || fields.next().is_none())
+}
+
+fn is_lower_hex(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).into_iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// Makes opaque IDs. They are hashes of a counter, keyed with what the system's random source gave the process: unique, and not to be
+/// guessed from one another without breaking SipHash; but nothing may be secret by them.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    high: RandomState,
+    low: RandomState,
+    made: AtomicU64,
+}
+
+impl Ids {
+    /// The next one.
+    pub(super) fn make(&self) -> Id {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        // Never zero, in neither form: that is no trace ID (W3C Trace Context §3.2.2.3).
+        Id { high: self.high.hash_one(number), low: self.low.hash_one(number).max(1) }
+    }
+}
+
+/// An opaque ID of 128 bits; as text, 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Id {
+    high: u64,
+    low: u64,
+}
+
+impl Id {
+    /// Half of it, in 16 digits.
+    fn short(self) -> String {
+        format!("{:016x}", self.low)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.high, self.low)
+    }
+}
+
+#[cfg(test)]
+mod tests;
