@@ -4,3 +4,4 @@
 mod forwarded;
 mod hygiene;
 mod identity;
+mod target;
