@@ -1,0 +1,173 @@
+//! What we answer ourselves: a status, a class, an ID to find the reason by in our log; never the reason.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+
+use super::forwarded::Id;
+use super::identity::visible;
+
+/// Carries the ID of an answer that is ours and not the application's.
+pub(super) const SVIDGATE_ID: HeaderName = HeaderName::from_static("svidgate-id");
+
+/// Why we answer ourselves, as much of it as the client may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Class {
+    /// The request breaks a rule of HTTP.
+    BadRequest,
+    /// The policy does not let this request in.
+    Denied,
+    /// No route is for this host.
+    NoRoute,
+    /// A method that we do not pass on.
+    MethodNotAllowed,
+    /// The request did not come in time.
+    RequestTimeout,
+    /// The body is longer than allowed.
+    TooLarge,
+    /// The request is for another connection than this one.
+    Misdirected,
+    /// The head is longer than allowed.
+    HeadersTooLarge,
+    /// The target could not be reached, is not who it should be, or gave no valid answer.
+    UpstreamFailed,
+    /// We are at a limit of our own.
+    Overloaded,
+    /// The target gave no answer in time.
+    UpstreamTimeout,
+    /// The request goes round in a circle.
+    Loop,
+}
+
+impl Class {
+    /// Its word: in the answer, in the log, in metrics.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Denied => "denied",
+            Self::NoRoute => "no_route",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::TooLarge => "too_large",
+            Self::Misdirected => "misdirected",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::Overloaded => "overloaded",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Loop => "loop",
+        }
+    }
+
+    /// Its status. A 405 comes without `Allow`: what the application allows only it knows.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Denied | Self::NoRoute => StatusCode::FORBIDDEN,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+        }
+    }
+
+    /// Its gRPC status. A timeout is no UNAVAILABLE, which clients try again: the target may have done what was asked.
+    pub(super) fn grpc_status(self) -> u16 {
+        match self {
+            Self::RequestTimeout | Self::UpstreamTimeout => 4, // DEADLINE_EXCEEDED
+            Self::Denied | Self::NoRoute => 7,                 // PERMISSION_DENIED
+            Self::TooLarge | Self::HeadersTooLarge => 8,       // RESOURCE_EXHAUSTED
+            Self::MethodNotAllowed => 12,                      // UNIMPLEMENTED
+            Self::BadRequest | Self::Loop => 13,               // INTERNAL
+            Self::Misdirected | Self::UpstreamFailed | Self::Overloaded => 14, // UNAVAILABLE
+        }
+    }
+}
+
+/// One answer of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Why.
+    pub class: Class,
+    /// By which our log has the reason.
+    pub id: Id,
+}
+
+impl Answer {
+    /// The answer to a request with this method and these headers: `application/problem+json` (RFC 9457), or for gRPC a status alone, in
+    /// trailers without a body before them.
+    pub(super) fn to(self, method: &Method, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        if is_grpc(headers) {
+            return self.grpc();
+        }
+        let (mut response, body) = (Response::default(), self.problem());
+        *response.status_mut() = self.class.status();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        self.fill(response.headers_mut(), content_type, body.len());
+        if method != Method::HEAD {
+            *response.body_mut() = Full::from(body);
+        }
+        response
+    }
+
+    /// The whole answer as HTTP/1.1, and the end of the connection: for a head that was not understood, so that nobody knows where the next
+    /// one begins.
+    pub(super) fn http1_bytes(self) -> Vec<u8> {
+        let status = self.class.status();
+        let mut headers = HeaderMap::new();
+        let body = self.problem();
+        self.fill(&mut headers, HeaderValue::from_static("application/problem+json"), body.len());
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+        for (name, value) in &headers {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend([b"\r\n", body.as_bytes()].concat());
+        bytes
+    }
+
+    fn fill(self, headers: &mut HeaderMap, content_type: HeaderValue, length: usize) {
+        headers.insert(CONTENT_TYPE, content_type);
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(SVIDGATE_ID, visible(&self.id.to_string()));
+    }
+
+    fn grpc(self) -> Response<Full<Bytes>> {
+        let mut response = Response::default();
+        let headers = response.headers_mut();
+        self.fill(headers, HeaderValue::from_static("application/grpc"), 0);
+        headers.insert("grpc-status", HeaderValue::from(self.class.grpc_status()));
+        // The ID once more: most gRPC clients show the message and no header.
+        headers.insert("grpc-message", visible(&format!("{}, svidgate-id {}", self.class.word(), self.id)));
+        response
+    }
+
+    /// Nothing in it needs escaping: words of ours, and hexadecimal.
+    fn problem(self) -> String {
+        let (status, class, id) = (self.class.status(), self.class.word(), self.id);
+        let title = status.canonical_reason().unwrap_or_default();
+        let status = status.as_str();
+        format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"class":"{class}","id":"{id}"}}"#)
+    }
+}
+
+/// Whether a request is gRPC (the `Content-Type` of gRPC over HTTP/2). gRPC-Web is not: it has no trailers, and its clients know statuses.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    const PREFIX: &[u8] = b"application/grpc";
+    let Some((prefix, rest)) =
+        headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().split_at_checked(PREFIX.len()))
+    else {
+        return false;
+    };
+    prefix.eq_ignore_ascii_case(PREFIX) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+#[cfg(test)]
+mod tests;
