@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 
@@ -100,8 +99,8 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn of(parts: &Parts) -> Self {
-        Self { is_grpc: is_grpc(&parts.headers), is_head: parts.method == Method::HEAD }
+    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        Self { is_grpc: is_grpc(headers), is_head: method == Method::HEAD }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Upstream connections: made, proven where they are mutual TLS, and driven by whoever sends requests on them.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -135,12 +136,16 @@ pub(super) struct Http2 {
 /// How much an HTTP/2 connection is used.
 struct Use {
     streams: AtomicUsize,
+    /// What the peer takes at a time.
+    max_streams: AtomicUsize,
+    takes_extended_connect: AtomicBool,
     began: Instant,
     /// Milliseconds after it began.
     waiting_since: AtomicUsize,
 }
 
 /// One request's place on an HTTP/2 connection.
+#[derive(Debug)]
 pub(super) struct Stream(Http2);
 
 impl Drop for Stream {
@@ -171,17 +176,33 @@ impl Http2 {
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
         let begun = timeout(patience, builder.handshake(TokioIo::new(Leash::new(wire).0))).await;
-        let (sender, driver) = begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
-        tokio::spawn(driver);
-        let began = Instant::now();
-        let use_of = Use { streams: AtomicUsize::new(0), began, waiting_since: AtomicUsize::new(0) };
-        Ok(Self { sender, server, use_of: Arc::new(use_of) })
+        let (sender, mut driver) = begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        let use_of = Arc::new(Use {
+            streams: AtomicUsize::new(0),
+            max_streams: AtomicUsize::new(driver.current_max_send_streams()),
+            takes_extended_connect: AtomicBool::new(false),
+            began: Instant::now(),
+            waiting_since: AtomicUsize::new(0),
+        });
+        let told = use_of.clone();
+        tokio::spawn(poll_fn(move |cx| {
+            let over = Pin::new(&mut driver).poll(cx);
+            told.max_streams.store(driver.current_max_send_streams(), Ordering::Relaxed);
+            told.takes_extended_connect.store(driver.is_extended_connect_protocol_enabled(), Ordering::Relaxed);
+            over
+        }));
+        Ok(Self { sender, server, use_of })
     }
 
     /// A place for one request.
     pub(super) fn stream(&self) -> Stream {
         self.use_of.streams.fetch_add(1, Ordering::Relaxed);
         Stream(self.clone())
+    }
+
+    /// Whether the peer said that it takes WebSockets (RFC 8441 §3).
+    pub(super) fn takes_extended_connect(&self) -> bool {
+        self.use_of.takes_extended_connect.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -194,7 +215,7 @@ impl Http2 {
             (None, _) => true,
             (Some(_), None) => false,
         };
-        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.sender.current_max_send_streams();
+        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.max_streams.load(Ordering::Relaxed);
         is_trusted && has_room && self.sender.is_ready()
     }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::Protocol;
 use tokio::time::Instant;
@@ -166,9 +166,9 @@ impl Gateway {
     }
 
     /// Whether a request goes on as HTTP/2. What asks to be given over to another protocol does not: HTTP/2 has no `Upgrade` (RFC 9113 §8.6).
-    fn wants_http2(&self, version: Version, headers: &http::HeaderMap) -> bool {
+    pub(super) fn wants_http2(&self, version: Version, headers: &HeaderMap) -> bool {
         let asked = self.always_http2() || (self.is_outbound() && version == Version::HTTP_2);
-        asked && !headers.contains_key(http::header::UPGRADE)
+        asked && !headers.contains_key(header::UPGRADE)
     }
 
     async fn open(
@@ -235,6 +235,10 @@ impl Gateway {
                 Err((error, back)) => Err(unanswered(error, back, connection.heard())),
             },
             Line::Http2(mut connection) => {
+                if request.extensions().get::<Protocol>().is_some() && !connection.takes_extended_connect() {
+                    let error = Failure::Broken("it takes no extended CONNECT (RFC 8441)".into());
+                    return Err(unanswered(error, None, true));
+                }
                 let stream = connection.stream();
                 let scheme = if self.is_outbound() { "https" } else { "http" };
                 let request = match for_http2(request, scheme) {
@@ -322,7 +326,7 @@ fn failure(guard: &Guard, error: &hyper::Error) -> Failure {
 /// Whether a request whose fate is unknown may be sent again (RFC 9110 §9.2.2): it means the same twice, and no byte of its body is gone.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
     let is_idempotent = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE);
-    is_idempotent && request.body().is_end_stream() && !request.headers().contains_key(http::header::UPGRADE)
+    is_idempotent && request.body().is_end_stream() && !request.headers().contains_key(header::UPGRADE)
 }
 
 fn copy(request: &Request<RequestBody>) -> Request<()> {

@@ -196,7 +196,7 @@ fn certificates(chain: &[CertificateDer<'_>]) -> Option<HeaderValue> {
 fn escaped_pem(der: &[u8]) -> String {
     let mut text = String::from("-----BEGIN%20CERTIFICATE-----%0A");
     for (place, character) in STANDARD.encode(der).chars().enumerate() {
-        if place > 0 && place % 64 == 0 {
+        if place > 0 && place.is_multiple_of(64) {
             text.push_str("%0A");
         }
         match character {
@@ -246,7 +246,7 @@ pub(super) fn closes_its_quotes(value: &[u8]) -> bool {
             b'\\' if !quoted => return false,
             b'\\' => backslashes += 1,
             b'"' if backslashes == 0 => quoted = !quoted,
-            b'"' if backslashes % 2 == 0 => return false,
+            b'"' if backslashes.is_multiple_of(2) => return false,
             _ => backslashes = 0,
         }
     }

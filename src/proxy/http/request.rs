@@ -61,7 +61,7 @@ pub(super) async fn serve(
         }
     };
     let (mut parts, body) = request.into_parts();
-    let (asker, version) = (Asker::of(&parts), parts.version);
+    let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let understood = Understood::of(&parts);
     let exchange = match &understood {
@@ -145,7 +145,7 @@ impl Gateway {
 
     /// A body that says beforehand that it is too long is not waited for.
     fn fits(&self, parts: &Parts) -> Result<(), Refused> {
-        let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let declared: Option<u64> = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         match (self.limits.http.max_body, declared) {
             (Some(max), Some(length)) if length > max as u64 => {
                 let reason = format!("the body of {length} bytes is longer than `max_body`, {max} bytes");
@@ -207,10 +207,8 @@ impl Gateway {
         version: Version,
         guard: &Guard,
     ) -> Result<(), Refused> {
-        let passes = forwarded::passes(headers);
-        if passes >= forwarded::MAX_PASSES {
-            let reason = format!("the request has passed {passes} proxies of our name: it goes in circles");
-            return Err(Refused::new(Class::Loop, &reason));
+        if forwarded::goes_round(headers) {
+            return Err(Refused::new(Class::Loop, &"the request has passed too many proxies of our name: it goes in circles"));
         }
         let host = understood.authority.to_string();
         let hop = Hop {

@@ -90,7 +90,7 @@ pub(super) fn asked(parts: &Parts) -> Result<Asked, TargetError> {
     let form = form(parts)?;
     let target = parts.uri.authority().map(|authority| parse(authority.as_str())).transpose()?;
     let authority = match (target, host(&parts.headers)?) {
-        (Some(target), Some(host)) => same(target, host, parts.uri.scheme())?,
+        (Some(target), Some(host)) => same(target, &host, parts.uri.scheme())?,
         (Some(target), None) if parts.version != Version::HTTP_11 => target,
         (None, Some(host)) => host,
         (None, None) if parts.version < Version::HTTP_11 => Authority::default(),
@@ -133,7 +133,7 @@ fn host(headers: &HeaderMap) -> Result<Option<Authority>, TargetError> {
 
 /// One authority of two that must agree, a port left out being the scheme's (RFC 9110 §4.2.3); of CONNECT, which has no scheme, the one
 /// asked for: some clients leave it out of `Host`.
-fn same(target: Authority, host: Authority, scheme: Option<&Scheme>) -> Result<Authority, TargetError> {
+fn same(target: Authority, host: &Authority, scheme: Option<&Scheme>) -> Result<Authority, TargetError> {
     let default = match scheme {
         Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
         Some(_) => Some(80),

@@ -7,14 +7,13 @@ use http_body_util::BodyExt as _;
 use super::super::forwarded::Ids;
 use super::*;
 
-const ALL: [Class; 12] = [
+const ALL: [Class; 11] = [
     Class::BadRequest,
     Class::Denied,
     Class::NoRoute,
     Class::MethodNotAllowed,
     Class::RequestTimeout,
     Class::TooLarge,
-    Class::Misdirected,
     Class::HeadersTooLarge,
     Class::UpstreamFailed,
     Class::Overloaded,
@@ -37,7 +36,7 @@ async fn body(response: Response<Full<Bytes>>) -> Bytes {
 #[tokio::test]
 async fn an_answer_is_a_problem_with_an_id_and_no_reason() {
     let answer = answer(Class::Denied);
-    let response = answer.to(&Method::GET, &HeaderMap::new());
+    let response = answer.to(Asker::of(&Method::GET, &HeaderMap::new()));
     assert_eq!(response.status(), 403);
     let headers = response.headers().clone();
     let body = body(response).await;
@@ -55,7 +54,7 @@ async fn an_answer_is_a_problem_with_an_id_and_no_reason() {
 async fn every_class_has_its_word_and_a_valid_body() {
     let mut words = HashSet::new();
     for class in ALL {
-        let body = body(answer(class).to(&Method::POST, &of_type("application/json"))).await;
+        let body = body(answer(class).to(Asker::of(&Method::POST, &of_type("application/json")))).await;
         let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(problem["status"], class.status().as_u16());
         assert_eq!(problem["class"], class.word());
@@ -77,7 +76,7 @@ async fn grpc_gets_its_status_without_a_body() {
     for content_type in ["application/grpc", "Application/gRPC+proto", "application/grpc; charset=utf-8"] {
         for class in ALL {
             let answer = answer(class);
-            let response = answer.to(&Method::POST, &of_type(content_type));
+            let response = answer.to(Asker::of(&Method::POST, &of_type(content_type)));
             assert_eq!(response.status(), 200);
             let headers = response.headers().clone();
             assert!(body(response).await.is_empty());
@@ -93,7 +92,7 @@ async fn grpc_gets_its_status_without_a_body() {
 #[test]
 fn what_is_no_grpc_gets_a_problem() {
     for content_type in ["application/grpc-web+proto", "application/grpcx", "application/grp", "text/plain"] {
-        assert_eq!(answer(Class::Denied).to(&Method::POST, &of_type(content_type)).status(), 403, "{content_type}");
+        assert_eq!(answer(Class::Denied).to(Asker::of(&Method::POST, &of_type(content_type))).status(), 403, "{content_type}");
     }
 }
 

@@ -64,8 +64,8 @@ fn xfcc_of(mode: XfccMode, incoming: &[&str]) -> Option<String> {
     assert!(headers.len() <= 1, "{headers:?}");
     let xfcc = headers.get(XFCC)?.to_str().unwrap().to_owned();
     // The hash is another one in each run.
-    let ours = xfcc.rfind("Hash=").map(|place| place + "Hash=".len());
-    Some(ours.map_or(xfcc.clone(), |hash| format!("{}…{}", &xfcc[..hash], &xfcc[hash + 64..])))
+    let ours = xfcc.rsplit_once("Hash=").and_then(|(before, after)| Some((before, after.split_once(';')?.1)));
+    Some(ours.map_or_else(|| xfcc.clone(), |(before, after)| format!("{before}Hash=…;{after}")))
 }
 
 const OUR_ELEMENT: &str =
