@@ -1,8 +1,12 @@
 //! Laws that hold for every SPIFFE ID, every pattern and every policy, tried on generated ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use http::Method;
 use proptest::prelude::*;
-use svidgate::policy::{Action, Decision, Denial, Pattern, Policy, Requests, Rule, Verdict};
+use svidgate::policy::{
+    Action, Decision, Denial, HostPattern, PathPattern, Pattern, Policy, Request, RequestPath, Requests, Rule, Verdict,
+    normal_host,
+};
 use svidgate::spiffe::{SpiffeId, TrustDomain};
 
 // ---- what is generated
@@ -53,6 +57,70 @@ fn some_rules() -> impl Strategy<Value = Vec<Rule>> {
             })
             .collect()
     })
+}
+
+/// Texts that are a path, or nearly so, from the pieces that applications differ about.
+fn nearly_a_path() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => r"[a-z;.]{1,3}",
+        6 => prop::sample::select(vec!["/", "/", "//", ".", "..", "/./", "/../", ";", "..;", "a", "%2e", "%2E", "%61", "%7E"]).prop_map(str::to_owned),
+        2 => prop::sample::select(vec!["%3b", "%25", "%252f", "%c3%a9", "%E2%82%AC", "%20", "%2a", "*"]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["%2f", "%5C", "\\", "%00", "%c0%af", "%", "%zz", "?", "#", " "]).prop_map(str::to_owned),
+    ];
+    prop_oneof![
+        12 => proptest::collection::vec(piece, 0..10).prop_map(|pieces| format!("/{}", pieces.concat())),
+        1 => any::<String>(),
+        1 => r"/\PC{0,12}",
+    ]
+}
+
+/// Paths from so few words that patterns often match them.
+fn a_path() -> impl Strategy<Value = String> {
+    proptest::collection::vec("[ab]|a;v|;v|", 1..4)
+        .prop_map(|segments| format!("/{}", segments.join("/")))
+        .prop_filter("a path that is refused", |path| RequestPath::parse(path).is_ok())
+}
+
+fn a_path_pattern() -> impl Strategy<Value = PathPattern> {
+    let segments = proptest::collection::vec("[ab*]|a;v", 0..3);
+    (segments, prop_oneof![Just(None), Just(Some("")), Just(Some("**"))]).prop_map(|(mut segments, end)| {
+        segments.extend(end.map(str::to_owned));
+        PathPattern::parse(&format!("/{}", segments.join("/"))).unwrap()
+    })
+}
+
+fn some_requests() -> impl Strategy<Value = Requests> {
+    let methods = proptest::collection::vec(prop::sample::select(vec![Method::GET, Method::PUT]), 0..2);
+    let hosts = prop::sample::select(vec!["a.x", "b.x", "*.x", "{0}.x", "*"]);
+    let hosts = proptest::collection::vec(hosts.prop_map(|text| HostPattern::parse(text).unwrap()), 0..2);
+    let paths = proptest::collection::vec(a_path_pattern(), 0..3);
+    (methods, hosts, paths).prop_map(|(methods, hosts, paths)| Requests { methods, hosts, paths })
+}
+
+/// Rules of which most ask something of requests.
+fn some_http_rules() -> impl Strategy<Value = Vec<Rule>> {
+    (some_rules(), proptest::collection::vec(some_requests(), 6)).prop_map(|(rules, requests)| {
+        rules.into_iter().zip(requests).map(|(rule, requests)| Rule { requests, ..rule }).collect()
+    })
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    method: Method,
+    host: &'static str,
+    path: Option<String>,
+}
+
+fn a_request() -> impl Strategy<Value = Asked> {
+    let method = prop::sample::select(vec![Method::GET, Method::PUT, Method::POST]);
+    let host = prop::sample::select(vec!["a.x", "b.x", "x", "[::1]"]);
+    (method, host, prop::option::weighted(0.9, a_path())).prop_map(|(method, host, path)| Asked { method, host, path })
+}
+
+fn decide_request(rules: &[Rule], id: &SpiffeId, asked: &Asked) -> Decision {
+    let path = asked.path.as_deref().map(|path| RequestPath::parse(path).unwrap());
+    let request = Request { method: &asked.method, host: asked.host, path: path.as_ref() };
+    Policy::new(rules.to_vec()).decide_request(id, &request)
 }
 
 fn allowed(rules: &[Rule], id: &SpiffeId) -> bool {
@@ -257,5 +325,185 @@ proptest! {
         let expected = patterns.reduce(|best, next| if parts(&next) > parts(&best) { next } else { best });
         let found = nearest.map(|nearest| (nearest.rule.clone(), nearest.pattern.clone()));
         prop_assert_eq!(found, expected.map(|(rule, pattern)| (rule.name.clone(), pattern.clone())));
+    }
+}
+
+// ---- paths
+
+/// What an application sees of a path that decodes all of it, takes slashes in a row for one and resolves dot segments; one that takes parameters
+/// off does so before it decodes. The last segment is empty for a slash at the end.
+fn seen(path: &str, parameters: bool) -> Vec<Vec<u8>> {
+    let mut segments = Vec::new();
+    let mut is_open = true;
+    for written in path.strip_prefix('/').unwrap().split('/') {
+        let written = if parameters { written } else { written.split(';').next().unwrap() };
+        let segment = percent_decoded(written);
+        is_open = matches!(&*segment, b"" | b"." | b"..");
+        match &*segment {
+            b"" | b"." => {}
+            b".." => drop(segments.pop().unwrap()),
+            _ => segments.push(segment),
+        }
+    }
+    segments.extend(is_open.then(Vec::new));
+    segments
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut parts = text.split('%');
+    let mut decoded = parts.next().unwrap().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        decoded.push(u8::from_str_radix(digits, 16).unwrap());
+        decoded.extend(rest.as_bytes());
+    }
+    decoded
+}
+
+/// What a path pattern means, in the fewest words.
+fn path_means(pattern: &[&str], path: &[&str], same: &dyn Fn(&str, &str) -> bool) -> bool {
+    match (pattern, path) {
+        ([], []) | (["**"], _) => true,
+        ([first, pattern @ ..], [segment, path @ ..]) => same(first, segment) && path_means(pattern, path, same),
+        _ => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_a_path_or_is_refused(text in any::<String>()) {
+        if let Ok(path) = RequestPath::parse(&text) {
+            prop_assert!(path.as_str().starts_with('/') && path.as_str().len() <= text.len());
+        }
+        let _ = (PathPattern::parse(&text), HostPattern::parse(&text), normal_host(&text).is_ok());
+    }
+
+    #[test]
+    fn a_normal_path_is_normal(text in nearly_a_path()) {
+        let Ok(path) = RequestPath::parse(&text) else { return Ok(()) };
+        let again = RequestPath::parse(path.as_str());
+        prop_assert!(again.as_ref().is_ok_and(|again| again.is_as_sent() && *again == path), "{:?} and {:?}", path, again);
+        prop_assert_eq!(path.is_as_sent(), path.as_str() == text);
+    }
+
+    #[test]
+    fn a_normal_path_has_nothing_that_is_read_in_two_ways(text in nearly_a_path()) {
+        let Ok(path) = RequestPath::parse(&text) else { return Ok(()) };
+        let ended = format!("{}/", path.as_str().to_ascii_lowercase().trim_end_matches('/'));
+        for part in ["//", "/./", "/../", "/.;", "/..;", "%2f", "%5c", "%2e", "%00", "\\", "?", "#"] {
+            prop_assert!(!ended.contains(part), "{:?} has {:?}", path, part);
+        }
+    }
+
+    #[test]
+    fn an_application_sees_the_path_that_was_sent_in_the_one_that_is_forwarded(text in nearly_a_path()) {
+        let Ok(path) = RequestPath::parse(&text) else { return Ok(()) };
+        prop_assert_eq!(seen(&text, true), seen(path.as_str(), true));
+        let segments: Vec<_> = path.as_str().split('/').skip(1).map(percent_decoded).collect();
+        prop_assert_eq!(segments, seen(path.as_str(), true));
+    }
+
+    /// What such an application sees is what a deny rule looks at, segment by segment.
+    #[test]
+    fn taking_parameters_off_neither_moves_nor_removes_a_segment(text in nearly_a_path()) {
+        let Ok(path) = RequestPath::parse(&text) else { return Ok(()) };
+        let names = path.as_str().split('/').skip(1).map(|segment| percent_decoded(segment.split(';').next().unwrap()));
+        prop_assert_eq!(names.collect::<Vec<_>>(), seen(path.as_str(), false));
+        prop_assert_eq!(seen(&text, false), seen(path.as_str(), false));
+    }
+
+    #[test]
+    fn a_path_pattern_reads_back_as_it_prints(pattern in a_path_pattern()) {
+        prop_assert_eq!(PathPattern::parse(&pattern.to_string()).unwrap(), pattern);
+    }
+
+    #[test]
+    fn a_path_pattern_prints_as_it_was_read(text in r"/[a-z*./;%0-9]{0,8}") {
+        if let Ok(pattern) = PathPattern::parse(&text) {
+            prop_assert_eq!(pattern.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_path_pattern_matches_what_it_means(pattern in a_path_pattern(), text in a_path()) {
+        let (path, printed) = (RequestPath::parse(&text).unwrap(), pattern.to_string());
+        let split = |text: &'static str| text.split('/').skip(1).collect::<Vec<_>>();
+        let (parts, segments) = (split(printed.leak()), split(path.as_str().to_owned().leak()));
+        let names: Vec<&str> = segments.iter().map(|segment| segment.split(';').next().unwrap()).collect();
+        let same = |part: &str, segment: &str| part == segment || (part == "*" && !segment.is_empty());
+        let (literal, bare) = (path_means(&parts, &segments, &same), path_means(&parts, &names, &same));
+        let named = |part: &str, segment: &str| same(part, segment) && (part != "*" || !segment.starts_with(';'));
+        prop_assert_eq!(pattern.matches(&path), path_means(&parts, &segments, &named));
+        prop_assert!(pattern.matches_any_reading(&path) || !(literal || bare), "{} and {}", pattern, text);
+    }
+
+    #[test]
+    fn a_captured_host_is_the_template_filled(labels in proptest::collection::vec("[a-z0-9_-]{1,4}", 1..5), turn in 0_usize..5) {
+        let numbers = (0..labels.len()).map(|place| (place + turn) % labels.len());
+        let template: Vec<String> = numbers.map(|number| format!("{{{number}}}")).collect();
+        let template = format!("{}.svc", template.join("."));
+        let pattern = HostPattern::parse(&template).unwrap();
+        let host = format!("{}.svc", labels.join("."));
+        let captured = pattern.capture(&host).unwrap();
+        prop_assert_eq!(captured.len(), pattern.captures());
+        let filled = captured.iter().enumerate().fold(template, |text, (number, label)| text.replace(&format!("{{{number}}}"), label));
+        prop_assert_eq!(filled, host);
+    }
+
+    #[test]
+    fn a_normal_host_is_normal(text in r"\[?[a-zA-Z0-9.:_-]{0,10}\]?\.?") {
+        if let Ok(host) = normal_host(&text) {
+            prop_assert_eq!(normal_host(&host).unwrap(), host.clone());
+            prop_assert!(HostPattern::parse(&text).is_ok_and(|pattern| pattern.matches(&host)), "{}", text);
+        }
+    }
+}
+
+// ---- requests
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2048, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whose_request_is_let_through_is_let_in(rules in some_http_rules(), id in a_workload(), asked in a_request()) {
+        prop_assert!(allowed(&rules, &id) || !decide_request(&rules, &id, &asked).verdict.is_allowed());
+    }
+
+    #[test]
+    fn the_order_of_rules_does_not_matter_for_requests(
+        (rules, shuffled) in some_http_rules().prop_flat_map(|rules| (Just(rules.clone()), Just(rules).prop_shuffle())),
+        id in a_workload(),
+        asked in a_request(),
+    ) {
+        let told = |decision: Decision| (decision.verdict.is_allowed(), decision.shadow.map(|shadow| shadow.is_allowed()));
+        prop_assert_eq!(told(decide_request(&rules, &id, &asked)), told(decide_request(&shuffled, &id, &asked)));
+        prop_assert_eq!(told(decide(&rules, &id)), told(decide(&shuffled, &id)));
+    }
+
+    #[test]
+    fn without_conditions_a_request_is_decided_as_its_peer(rules in some_rules(), id in a_workload(), asked in a_request()) {
+        prop_assert_eq!(decide_request(&rules, &id, &asked), decide(&rules, &id));
+    }
+
+    #[test]
+    fn a_request_is_let_through_if_a_rule_allows_it_and_none_denies_it(
+        rules in some_http_rules(), id in a_workload(), asked in a_request(),
+    ) {
+        let path = asked.path.as_deref().map(|path| RequestPath::parse(path).unwrap());
+        let matching = |action| rules.iter().filter(|rule| rule.enforce && rule.action == action).any(|rule| {
+            let Requests { methods, hosts, paths } = &rule.requests;
+            let path_matches = |pattern: &PathPattern| path.as_ref().is_some_and(|path| match action {
+                Action::Allow => pattern.matches(path),
+                Action::Deny => pattern.matches_any_reading(path),
+            });
+            rule.peers.iter().any(|pattern| pattern.matches(&id))
+                && (methods.is_empty() || methods.contains(&asked.method))
+                && (hosts.is_empty() || hosts.iter().any(|pattern| pattern.matches(asked.host)))
+                && (paths.is_empty() || paths.iter().any(path_matches))
+        });
+        let expected = matching(Action::Allow) && !matching(Action::Deny);
+        prop_assert_eq!(decide_request(&rules, &id, &asked).verdict.is_allowed(), expected);
     }
 }

@@ -1,17 +1,24 @@
-//! Who may speak to whom: rules over SPIFFE IDs, default deny, and decisions that carry their reason. Pure: no I/O, no clock.
+//! Who may speak to whom, and ask what: rules over SPIFFE IDs and requests, default deny, and decisions that carry their reason. Pure: no I/O, no clock.
 
+mod clause;
+mod decision;
 mod host;
 mod path;
+mod path_pattern;
 mod pattern;
 mod request;
+mod template;
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::spiffe::SpiffeId;
-pub use host::{HostPattern, HostPatternError};
-pub use path::{PathError, PathPattern, PathPatternError, RequestPath};
-pub use pattern::{Clause, Pattern, PatternError};
+pub use clause::Clause;
+pub use decision::{Decision, Denial, Nearest, Verdict};
+pub use host::{HostError, HostPattern, HostPatternError, Specificity, normal_host};
+pub use path::{PathError, RequestPath};
+pub use path_pattern::{PathPattern, PathPatternError};
+pub use pattern::{Pattern, PatternError};
+use request::Miss;
 pub use request::{Request, Requests};
 
 /// What a rule does with a peer that it matches.
@@ -45,13 +52,49 @@ impl Rule {
         Self { name: name.into(), action: Action::Allow, peers, requests: Requests::default(), enforce: true }
     }
 
-    fn matching(&self, id: &SpiffeId) -> Option<&Pattern> {
-        self.peers.iter().find(|pattern| pattern.matches(id))
+    /// The pattern that the peer matches, where the rule has a say in what is asked.
+    fn matching(&self, asked: Asked<'_>) -> Option<&Pattern> {
+        let pattern = self.peers.iter().find(|pattern| pattern.matches(asked.id))?;
+        let speaks = match (asked.request, self.action) {
+            (Some(request), action) => self.requests.compare(request, action).is_ok(),
+            (None, Action::Allow) => true,
+            (None, Action::Deny) => self.requests.are_all(),
+        };
+        speaks.then_some(pattern)
+    }
+
+    /// How far what is asked gets in this rule with one of its patterns; `None` for all the way.
+    fn reached(&self, pattern: &Pattern, asked: Asked<'_>) -> Option<Reached> {
+        match pattern.compare(asked.id) {
+            Err(depth) => Some(Reached::Peer(depth)),
+            Ok(()) => self.requests.compare(asked.request?, self.action).err().map(Reached::Request),
+        }
+    }
+
+    fn clause(&self, pattern: &Pattern, asked: Asked<'_>, reached: Reached) -> Option<Clause> {
+        match reached {
+            Reached::Peer(depth) => Some(pattern.clause(asked.id, depth)),
+            Reached::Request(miss) => asked.request.map(|request| self.requests.clause(request, miss)),
+        }
     }
 }
 
-/// The rules of one listener. The order of the rules never matters for who gets in: a matching deny wins, else a matching allow lets
-/// in, else the peer is denied.
+/// What is to be decided: a peer at the door, or one request of it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    id: &'a SpiffeId,
+    request: Option<&'a Request<'a>>,
+}
+
+/// How far something gets in a rule before the first mismatch; a rule about the peer is always nearer than one about others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Peer(usize),
+    Request(Miss),
+}
+
+/// The rules of one listener. The order of the rules never matters for who gets in, or what through: a matching deny wins, else a matching
+/// allow, else it is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     rules: Vec<Rule>,
@@ -68,125 +111,58 @@ impl Policy {
         &self.rules
     }
 
-    /// Decides on one request of a peer that was let in.
-    pub fn decide_request(&self, id: &SpiffeId, _request: &Request<'_>) -> Decision {
-        self.decide(id)
+    /// Decides on one peer, at the door: before it has asked for anything, or where requests are not understood.
+    ///
+    /// A peer gets in if some rule allows it any request at all. A deny rule for some requests leaves it at the door what it is, and speaks
+    /// when such a request comes.
+    pub fn decide(&self, id: &SpiffeId) -> Decision {
+        self.decision(Asked { id, request: None })
     }
 
-    /// Decides on one peer.
-    pub fn decide(&self, id: &SpiffeId) -> Decision {
-        let verdict = self.verdict(id, |rule| rule.enforce);
+    /// Decides on one request of a peer. What is let through here is let in by [`Self::decide`], too.
+    pub fn decide_request(&self, id: &SpiffeId, request: &Request<'_>) -> Decision {
+        self.decision(Asked { id, request: Some(request) })
+    }
+
+    fn decision(&self, asked: Asked<'_>) -> Decision {
+        let verdict = self.verdict(asked, |rule| rule.enforce);
         let shadow = if self.rules.iter().all(|rule| rule.enforce) {
             None
         } else {
-            Some(self.verdict(id, |_| true)).filter(|shadow| shadow.is_allowed() != verdict.is_allowed())
+            Some(self.verdict(asked, |_| true)).filter(|shadow| shadow.is_allowed() != verdict.is_allowed())
         };
         Decision { verdict, shadow }
     }
 
-    fn verdict(&self, id: &SpiffeId, counts: impl Fn(&Rule) -> bool) -> Verdict {
+    fn verdict(&self, asked: Asked<'_>, counts: impl Fn(&Rule) -> bool) -> Verdict {
         let mut allowing = None;
         for rule in self.rules.iter().filter(|rule| counts(rule)) {
-            match (rule.action, rule.matching(id)) {
+            // Of the allow rules one is enough, and there may be thousands.
+            if rule.action == Action::Allow && allowing.is_some() {
+                continue;
+            }
+            match (rule.action, rule.matching(asked)) {
                 (Action::Deny, Some(pattern)) => {
                     return Verdict::Denied(Denial::ByRule { rule: rule.name.clone(), pattern: pattern.clone() });
                 }
-                (Action::Allow, Some(_)) if allowing.is_none() => allowing = Some(rule.name.clone()),
-                _ => {}
+                (Action::Allow, Some(_)) => allowing = Some(&rule.name),
+                (_, None) => {}
             }
         }
         match allowing {
-            Some(rule) => Verdict::Allowed { rule },
-            None => Verdict::Denied(Denial::NoRule { nearest: self.nearest(id, counts).map(Box::new) }),
+            Some(rule) => Verdict::Allowed { rule: rule.clone() },
+            None => Verdict::Denied(Denial::NoRule { nearest: self.nearest(asked, counts).map(Box::new) }),
         }
     }
 
-    /// The allow rule that came closest: the one whose pattern matched furthest from the left.
-    fn nearest(&self, id: &SpiffeId, counts: impl Fn(&Rule) -> bool) -> Option<Nearest> {
+    /// The allow rule that came closest: the one in which what is asked gets furthest.
+    fn nearest(&self, asked: Asked<'_>, counts: impl Fn(&Rule) -> bool) -> Option<Nearest> {
         let rules = self.rules.iter().filter(|rule| counts(rule) && rule.action == Action::Allow);
         let misses = rules.flat_map(|rule| rule.peers.iter().map(move |pattern| (rule, pattern)));
-        let misses = misses.filter_map(|(rule, pattern)| Some((rule, pattern, pattern.compare(id).err()?)));
+        let misses = misses.filter_map(|(rule, pattern)| Some((rule, pattern, rule.reached(pattern, asked)?)));
         // Of equals the first: `max_by_key` alone would name the last.
-        let (rule, pattern, miss) =
-            misses.reduce(|best, next| if next.2.depth > best.2.depth { next } else { best })?;
-        Some(Nearest { rule: rule.name.clone(), pattern: pattern.clone(), clause: miss.clause })
-    }
-}
-
-/// What the policy says of one peer, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// What happens.
-    pub verdict: Verdict,
-    /// What would happen were the shadow rules enforced; only where that is the opposite.
-    pub shadow: Option<Verdict>,
-}
-
-/// In or out, with the reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Let in by a rule.
-    Allowed {
-        /// Its name.
-        rule: Arc<str>,
-    },
-    /// Kept out.
-    Denied(Denial),
-}
-
-impl Verdict {
-    /// Whether the peer gets in.
-    pub fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allowed { .. })
-    }
-}
-
-/// Why a peer is kept out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// A deny rule matched.
-    ByRule {
-        /// The rule's name.
-        rule: Arc<str>,
-        /// The pattern of it that matched.
-        pattern: Pattern,
-    },
-    /// No allow rule matched.
-    NoRule {
-        /// The allow rule that came closest; `None` where there is none.
-        nearest: Option<Box<Nearest>>,
-    },
-}
-
-/// The rule that came closest to letting a peer in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nearest {
-    /// The rule's name.
-    pub rule: Arc<str>,
-    /// Its pattern that matched furthest.
-    pub pattern: Pattern,
-    /// The first part of the pattern that did not match.
-    pub clause: Clause,
-}
-
-impl fmt::Display for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ByRule { rule, pattern } => write!(f, "rule `{rule}` denies `{pattern}`"),
-            Self::NoRule { nearest: None } => f.write_str("no rule allows anyone"),
-            Self::NoRule { nearest: Some(nearest) } => {
-                let Nearest { rule, pattern, clause } = &**nearest;
-                write!(f, "no rule allows it; the nearest is `{rule}` with `{pattern}`, but {clause}")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Allowed { rule } => write!(f, "rule `{rule}` allows it"),
-            Self::Denied(denial) => denial.fmt(f),
-        }
+        let (rule, pattern, reached) = misses.reduce(|best, next| if next.2 > best.2 { next } else { best })?;
+        let clause = rule.clause(pattern, asked, reached)?;
+        Some(Nearest { rule: rule.name.clone(), pattern: pattern.clone(), clause })
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Clause;
 use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 
 /// A pattern that a SPIFFE ID matches or not, such as `spiffe://prod.example/ns/web/sa/*`.
@@ -60,43 +61,36 @@ impl Pattern {
         &self.trust_domain
     }
 
-    /// Compares from the left. On a mismatch: the first part of the pattern that does not match, and how much matched before it.
-    pub(super) fn compare(&self, id: &SpiffeId) -> Result<(), Mismatch> {
+    /// Compares from the left, without allocating: every request asks. On a mismatch: how many parts matched before it, which is 0 for
+    /// another trust domain, 1 for a mismatch in the first segment, and so on.
+    pub(super) fn compare(&self, id: &SpiffeId) -> Result<(), usize> {
         if self.trust_domain != *id.trust_domain() {
-            return Err(Mismatch {
-                depth: 0,
-                clause: Clause::TrustDomain {
-                    expected: self.trust_domain.clone(),
-                    presented: id.trust_domain().clone(),
-                },
-            });
+            return Err(0);
         }
         let mut presented = id.segments();
         for (index, segment) in self.segments.iter().enumerate() {
-            let depth = index + 1;
             match (segment, presented.next()) {
                 (Segment::Any, Some(_)) => {}
                 (Segment::Literal(expected), Some(presented)) if **expected == *presented => {}
-                (segment, presented) => {
-                    let clause = Clause::Segment {
-                        number: depth,
-                        expected: segment.to_string(),
-                        presented: presented.map(Into::into),
-                    };
-                    return Err(Mismatch { depth, clause });
-                }
+                _ => return Err(index + 1),
             }
         }
-        let depth = self.segments.len() + 1;
-        match (self.any_tail, presented.next()) {
-            (true, Some(_)) | (false, None) => Ok(()),
-            (true, None) => Err(Mismatch {
-                depth,
-                clause: Clause::Segment { number: depth, expected: "**".into(), presented: None },
-            }),
-            (false, Some(_)) => {
-                Err(Mismatch { depth, clause: Clause::TooManySegments { expected: self.segments.len() } })
-            }
+        if self.any_tail == presented.next().is_some() { Ok(()) } else { Err(self.segments.len() + 1) }
+    }
+
+    /// The part at `depth` that `id` does not match, where [`Self::compare`] said so.
+    pub(super) fn clause(&self, id: &SpiffeId, depth: usize) -> Clause {
+        let Some(index) = depth.checked_sub(1) else {
+            return Clause::TrustDomain { expected: self.trust_domain.clone(), presented: id.trust_domain().clone() };
+        };
+        match self.segments.get(index) {
+            Some(segment) => Clause::Segment {
+                number: depth,
+                expected: segment.to_string(),
+                presented: id.segments().nth(index).map(Into::into),
+            },
+            None if self.any_tail => Clause::Segment { number: depth, expected: "**".into(), presented: None },
+            None => Clause::TooManySegments { expected: self.segments.len() },
         }
     }
 }
@@ -111,57 +105,6 @@ impl Segment {
                 crate::spiffe::check_segment(text)?;
                 Ok(Self::Literal(text.into()))
             }
-        }
-    }
-}
-
-/// How far an ID matched a pattern, and the first part that did not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mismatch {
-    /// 0 for another trust domain, 1 for a mismatch in the first segment, and so on.
-    pub(super) depth: usize,
-    pub(super) clause: Clause,
-}
-
-/// The part of a pattern that an ID did not match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Clause {
-    /// The trust domain differs.
-    TrustDomain {
-        /// The pattern's.
-        expected: TrustDomain,
-        /// The ID's.
-        presented: TrustDomain,
-    },
-    /// A segment differs, or the ID ended before it.
-    Segment {
-        /// Its number, from 1.
-        number: usize,
-        /// As the pattern writes it: a literal, `*` or `**`.
-        expected: String,
-        /// The ID's, if it has so many.
-        presented: Option<String>,
-    },
-    /// The ID goes on where the pattern ends.
-    TooManySegments {
-        /// How many segments the pattern has.
-        expected: usize,
-    },
-}
-
-impl fmt::Display for Clause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TrustDomain { expected, presented } => {
-                write!(f, "the trust domain is `{presented}`, not `{expected}`")
-            }
-            Self::Segment { number, expected, presented: Some(presented) } => {
-                write!(f, "path segment {number} is `{presented}`, not `{expected}`")
-            }
-            Self::Segment { number, expected, presented: None } => {
-                write!(f, "there is no path segment {number} for `{expected}`")
-            }
-            Self::TooManySegments { expected } => write!(f, "the path has more than {expected} segments"),
         }
     }
 }
