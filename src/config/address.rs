@@ -209,16 +209,18 @@ fn unix_path(written: &str) -> Result<PathBuf, AddressError> {
 
 /// A DNS name as resolvers take it: labels of letters, digits, `-` and `_`, and not all digits at the end, which would be a
 /// misspelt IPv4 address (RFC 1123 §2.1).
-fn check_name(name: &str) -> Result<&str, AddressError> {
+pub(super) fn check_name(name: &str) -> Result<&str, AddressError> {
     let bare = name.strip_suffix('.').unwrap_or(name);
-    let is_label = |label: &str| {
-        let mut bytes = label.bytes();
-        (1..=63).contains(&label.len()) && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
     let last = bare.rsplit('.').next().unwrap_or_default();
     let is_good =
         bare.len() <= MAX_NAME && bare.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit());
     if is_good { Ok(name) } else { Err(AddressError::Host(name.into())) }
+}
+
+/// One label of a DNS name.
+pub(super) fn is_label(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    (1..=63).contains(&text.len()) && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// Why a text is no address. [`AddressError::hint`] says what to write.

@@ -5,7 +5,7 @@ use schemars::{Schema, json_schema};
 use super::field::{Word, Wrong, nearest};
 use super::raw::Raw;
 use super::word::ProtocolName;
-use super::{LogFormat, OnExpiry, TlsVersion};
+use super::{IdentityHeader, LogFormat, OnExpiry, PeerFact, TlsVersion, XfccMode};
 use crate::policy::Action;
 
 /// Yes or no.
@@ -85,6 +85,44 @@ impl Word for LogFormat {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "enum": ["text", "json"] })
+    }
+}
+
+impl Word for IdentityHeader {
+    const EXPECTED: &'static str =
+        "\"x-forwarded-client-cert\", \"client-cert\", \"client-cert-chain\" or \"x-spiffe-id\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &Self::ALL.map(|header| (header.as_str(), header)))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::as_str) })
+    }
+}
+
+impl Word for XfccMode {
+    const EXPECTED: &'static str = "\"sanitize\", \"forward_only\", \"append_forward\" or \"sanitize_set\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &Self::ALL.map(|mode| (mode.as_str(), mode)))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::as_str) })
+    }
+}
+
+impl Word for PeerFact {
+    const EXPECTED: &'static str = "\"spiffe_id\", \"trust_domain\", \"path\", \"subject\", \"issuer\", \"serial\", \"hash\", \
+         \"not_after\", \"certificate\", \"verified\" or \"rule\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        choose::<Self>(text, &Self::ALL.map(|fact| (fact.as_str(), fact)))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::as_str) })
     }
 }
 

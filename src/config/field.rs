@@ -45,6 +45,11 @@ impl<T> Field<T> {
         self.0.is_some()
     }
 
+    /// Where the file says something here, right or wrong.
+    pub(super) fn at(&self) -> Option<Spot> {
+        self.0.as_ref().map(|placed| placed.at)
+    }
+
     /// The value with its place; what is wrong with it goes to `faults`.
     pub(super) fn placed(self, faults: &mut Faults<'_>) -> Option<Placed<T>> {
         let Placed { at, value } = self.0?;
@@ -102,6 +107,11 @@ impl<T> Default for Many<T> {
 }
 
 impl<T> Many<T> {
+    /// Where the file says something here, right or wrong.
+    pub(super) fn at(&self) -> Option<Spot> {
+        self.0.as_ref().map(|placed| placed.at)
+    }
+
     /// The values that are right; what is wrong with the others goes to `faults`.
     pub(super) fn list(self, faults: &mut Faults<'_>) -> Option<List<T>> {
         let Placed { at, value } = self.0?;
@@ -166,6 +176,11 @@ impl Wrong {
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says first in which case it is wrong.
+    pub(super) fn in_context(self, context: &str) -> Self {
+        Self { message: format!("{context}: {}", self.message), ..self }
     }
 
     pub(super) fn tell(self, at: Spot, faults: &mut Faults<'_>) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rustls::pki_types::DnsName;
 
-use super::{AddressError, Target};
-use crate::policy::{HostPattern, Pattern, PatternError};
+use super::{ExpectTemplate, TargetTemplate};
+use crate::policy::HostPattern;
 
 /// An HTTP listener's own part.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,7 +38,7 @@ pub enum HttpVersions {
 pub struct Route {
     /// The name that logs carry.
     pub name: Arc<str>,
-    /// The hosts it is for: any of these.
+    /// The hosts it is for: any of these, no two routes of a listener having the same. Each captures as many labels as the templates take.
     pub hosts: Vec<HostPattern>,
     /// Where requests go to.
     pub targets: Vec<TargetTemplate>,
@@ -46,74 +46,6 @@ pub struct Route {
     pub expect: Vec<ExpectTemplate>,
     /// The name sent as SNI; where not given, the target's name if it has one.
     pub server_name: Option<DnsName<'static>>,
-}
-
-/// A target that may take parts of the request's host: `{0}.{1}.svc:8443`, `{host}:8443`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetTemplate(pub(super) Template<Target>);
-
-/// A pattern of SPIFFE IDs whose path may take labels of the request's host: `spiffe://prod.example/ns/{1}/sa/{0}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExpectTemplate(pub(super) Template<Pattern>);
-
-/// A value that is fixed, or written with the labels of a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Template<T> {
-    /// Without placeholders.
-    Fixed(T),
-    /// With `{0}`, `{1}` … or `{host}`: text that was checked to give a valid value for every host that its route takes.
-    With(String),
-}
-
-impl TargetTemplate {
-    /// The target for requests to `host`, whose labels the route's pattern captured.
-    ///
-    /// # Errors
-    /// When these labels make no address: too long together, say.
-    pub fn fill(&self, host: &str, labels: &[&str]) -> Result<Target, AddressError> {
-        match &self.0 {
-            Template::Fixed(target) => Ok(target.clone()),
-            Template::With(text) => fill(text, host, labels).parse(),
-        }
-    }
-
-    /// The target, where it is the same for every host.
-    pub fn fixed(&self) -> Option<&Target> {
-        match &self.0 {
-            Template::Fixed(target) => Some(target),
-            Template::With(_) => None,
-        }
-    }
-}
-
-impl ExpectTemplate {
-    /// The pattern for requests to a host with these captured labels.
-    ///
-    /// # Errors
-    /// When these labels make no pattern: too long together, say.
-    pub fn fill(&self, labels: &[&str]) -> Result<Pattern, PatternError> {
-        match &self.0 {
-            Template::Fixed(pattern) => Ok(pattern.clone()),
-            Template::With(text) => Pattern::parse(&fill(text, "", labels)),
-        }
-    }
-
-    /// The pattern, where it is the same for every host.
-    pub fn fixed(&self) -> Option<&Pattern> {
-        match &self.0 {
-            Template::Fixed(pattern) => Some(pattern),
-            Template::With(_) => None,
-        }
-    }
-}
-
-/// Puts the labels into a template that was checked before.
-fn fill(text: &str, host: &str, labels: &[&str]) -> String {
-    let mut filled = text.replace("{host}", host);
-    for (number, label) in labels.iter().enumerate() {
-        filled = filled.replace(&format!("{{{number}}}"), label);
-    }
-    filled
 }
 
 /// Which identity headers the application gets. Incoming copies of all of them are removed in any case.
@@ -146,6 +78,21 @@ pub enum IdentityHeader {
     XSpiffeId,
 }
 
+impl IdentityHeader {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::XForwardedClientCert, Self::ClientCert, Self::ClientCertChain, Self::XSpiffeId];
+
+    /// Its name, in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::XForwardedClientCert => "x-forwarded-client-cert",
+            Self::ClientCert => "client-cert",
+            Self::ClientCertChain => "client-cert-chain",
+            Self::XSpiffeId => "x-spiffe-id",
+        }
+    }
+}
+
 /// What happens to `x-forwarded-client-cert`, in Envoy's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XfccMode {
@@ -158,6 +105,21 @@ pub enum XfccMode {
     /// What the peer sent is removed, and the peer's own element sent.
     #[default]
     SanitizeSet,
+}
+
+impl XfccMode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sanitize, Self::ForwardOnly, Self::AppendForward, Self::SanitizeSet];
+
+    /// Its word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sanitize => "sanitize",
+            Self::ForwardOnly => "forward_only",
+            Self::AppendForward => "append_forward",
+            Self::SanitizeSet => "sanitize_set",
+        }
+    }
 }
 
 /// A header of the operator's own naming.
@@ -194,6 +156,40 @@ pub enum PeerFact {
     Verified,
     /// The rule that let the request in.
     Rule,
+}
+
+impl PeerFact {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::SpiffeId,
+        Self::TrustDomain,
+        Self::Path,
+        Self::Subject,
+        Self::Issuer,
+        Self::Serial,
+        Self::Hash,
+        Self::NotAfter,
+        Self::Certificate,
+        Self::Verified,
+        Self::Rule,
+    ];
+
+    /// Its word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpiffeId => "spiffe_id",
+            Self::TrustDomain => "trust_domain",
+            Self::Path => "path",
+            Self::Subject => "subject",
+            Self::Issuer => "issuer",
+            Self::Serial => "serial",
+            Self::Hash => "hash",
+            Self::NotAfter => "not_after",
+            Self::Certificate => "certificate",
+            Self::Verified => "verified",
+            Self::Rule => "rule",
+        }
+    }
 }
 
 /// Bounds of HTTP. `None` is off.

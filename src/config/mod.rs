@@ -8,12 +8,15 @@ mod file;
 mod flags;
 mod http;
 mod listeners;
+mod map;
 mod quantity;
 mod raw;
 mod read;
+mod request;
 mod schema;
 mod settings;
 mod structure;
+mod template;
 mod word;
 
 use std::sync::Arc;
@@ -25,11 +28,11 @@ pub use address::{AddressError, ListenAddress, Target, is_loopback};
 pub use fault::{ConfigError, Fault, Place};
 pub use flags::{Flags, Side};
 pub use http::{
-    AccessLog, ExpectTemplate, Http, HttpLimits, HttpVersions, IdentityHeader, IdentityHeaders, OwnHeader, PeerFact,
-    Route, TargetTemplate, XfccMode,
+    AccessLog, Http, HttpLimits, HttpVersions, IdentityHeader, IdentityHeaders, OwnHeader, PeerFact, Route, XfccMode,
 };
-pub use read::Origin;
+pub use read::{Origin, RouteOrigin};
 pub use schema::schema;
+pub use template::{ExpectTemplate, TargetTemplate};
 
 /// Everything that one process shall do.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -48,34 +48,78 @@ impl Word for Time {
     }
 }
 
-/// A length of time, or `"off"`.
+/// A quantity, or `"off"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TimeOrOff(pub(super) Option<Time>);
+pub(super) struct OrOff<T>(pub(super) Option<T>);
 
-impl fmt::Display for TimeOrOff {
+/// What can be switched off, and how that is said.
+pub(super) trait Quantity: Word {
+    const EXPECTED_OR_OFF: &'static str;
+    const HINT_OR_OFF: &'static str;
+    /// Written without quotes.
+    const IS_NUMBER: bool = false;
+
+    fn schema_or_off() -> Schema;
+}
+
+impl<T: fmt::Display> fmt::Display for OrOff<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(time) => time.fmt(f),
+        match &self.0 {
+            Some(quantity) => quantity.fmt(f),
             None => f.write_str("off"),
         }
     }
 }
 
-impl Word for TimeOrOff {
-    const EXPECTED: &'static str = "a duration such as \"10s\", or \"off\"";
+impl<T: Quantity> Word for OrOff<T> {
+    const EXPECTED: &'static str = T::EXPECTED_OR_OFF;
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         match text {
             "off" => Ok(Self(None)),
-            _ => match Time::parse(text) {
-                Ok(time) => Ok(Self(Some(time))),
-                Err(wrong) => Err(wrong.hint("write a whole number and a unit, such as \"10s\" or \"5m\", or \"off\"")),
-            },
+            _ => T::parse(text).map(|quantity| Self(Some(quantity))).map_err(|wrong| wrong.hint(T::HINT_OR_OFF)),
+        }
+    }
+
+    fn read(value: &Raw) -> Result<Self, Wrong> {
+        match value {
+            Raw::Text(text) => Self::parse(text),
+            Raw::Whole(_) if T::IS_NUMBER => T::read(value).map(|quantity| Self(Some(quantity))),
+            other => Err(other.instead_of(Self::EXPECTED)),
         }
     }
 
     fn schema() -> Schema {
+        T::schema_or_off()
+    }
+}
+
+impl Quantity for Time {
+    const EXPECTED_OR_OFF: &'static str = "a duration such as \"10s\", or \"off\"";
+    const HINT_OR_OFF: &'static str = "write a whole number and a unit, such as \"10s\" or \"5m\", or \"off\"";
+
+    fn schema_or_off() -> Schema {
         json_schema!({ "type": "string", "examples": ["10s", "5m", "off"] })
+    }
+}
+
+impl Quantity for Size {
+    const EXPECTED_OR_OFF: &'static str = "a size such as \"64KiB\", or \"off\"";
+    const HINT_OR_OFF: &'static str =
+        "write a whole number and one of the units B, KiB, MiB, GiB, such as \"64KiB\", or \"off\"";
+
+    fn schema_or_off() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^([0-9]+(B|KiB|MiB|GiB)|off)$" })
+    }
+}
+
+impl Quantity for Count {
+    const EXPECTED_OR_OFF: &'static str = "a whole number, or \"off\"";
+    const HINT_OR_OFF: &'static str = "write a whole number, or \"off\"";
+    const IS_NUMBER: bool = true;
+
+    fn schema_or_off() -> Schema {
+        json_schema!({ "anyOf": [{ "type": "integer" }, { "type": "string", "enum": ["off"] }] })
     }
 }
 

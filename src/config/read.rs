@@ -25,12 +25,42 @@ pub struct Origin {
     pub listen: Place,
     /// Each target, in the order of the listener's.
     pub targets: Vec<Place>,
+    /// Each route of an HTTP listener, in order.
+    pub routes: Vec<RouteOrigin>,
+}
+
+/// Where the parts of one route stand in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteOrigin {
+    /// Each target, in the order of the route's.
+    pub targets: Vec<Place>,
+    /// Each pattern of who is expected, in the order of the route's.
+    pub expect: Vec<Place>,
 }
 
 /// An [`Origin`] before anybody counted lines.
 pub(super) struct Spots {
     pub(super) listen: Spot,
     pub(super) targets: Vec<Spot>,
+    pub(super) routes: Vec<RouteSpots>,
+}
+
+/// A [`RouteOrigin`] before anybody counted lines.
+pub(super) struct RouteSpots {
+    pub(super) targets: Vec<Spot>,
+    pub(super) expect: Vec<Spot>,
+}
+
+impl Spots {
+    fn counted(&self, faults: &Faults<'_>) -> Origin {
+        let places = |spots: &[Spot]| spots.iter().map(|spot| faults.place(*spot)).collect();
+        let route = |route: &RouteSpots| RouteOrigin { targets: places(&route.targets), expect: places(&route.expect) };
+        Origin {
+            listen: faults.place(self.listen),
+            targets: places(&self.targets),
+            routes: self.routes.iter().map(route).collect(),
+        }
+    }
 }
 
 impl Config {
@@ -52,11 +82,7 @@ impl Config {
         let text = read_text(path, &name)?;
         let mut faults = Faults::new(&name, &text);
         let (config, spots) = understand(&text, &mut faults);
-        let origins = spots.iter().map(|one| Origin {
-            listen: faults.place(one.listen),
-            targets: one.targets.iter().map(|target| faults.place(*target)).collect(),
-        });
-        let origins = origins.collect();
+        let origins = spots.iter().map(|one| one.counted(&faults)).collect();
         faults.finish((config, origins))
     }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use super::fault::{Faults, Spot};
 use super::field::{Field, Placed};
-use super::file::{IdentityTable, LimitsTable, LogTable};
-use super::quantity::{Count, Size, Time, TimeOrOff};
+use super::file::{HttpLimitsTable, IdentityTable, LimitsTable, LogTable};
+use super::quantity::{Count, OrOff, Size, Time};
 use super::word::FilePath;
-use super::{AccessLog, Limits, Log};
+use super::{HttpLimits, Limits, Log};
 use crate::credentials::{Identity, Source};
 
 const POLL_INTERVAL: RangeInclusive<Time> = Time::millis(100)..=Time::secs(30);
@@ -25,6 +25,20 @@ const KEEPALIVE: RangeInclusive<Time> = Time::secs(1)..=Time::hours(9);
 const GRACE: RangeInclusive<Time> = Time::secs(0)..=Time::hours(1);
 const DRAIN: RangeInclusive<Time> = Time::secs(0)..=Time::hours(24);
 const THREADS: RangeInclusive<Count> = Count(1)..=Count(1024);
+
+const HEAD: RangeInclusive<Size> = Size(4 << 10)..=Size(1 << 20);
+const HEADERS: RangeInclusive<Count> = Count(1)..=Count(1000);
+/// Saturating, for machines whose sizes end below it.
+const BODY: RangeInclusive<Size> = Size(0)..=Size((1_usize << 30).saturating_mul(1024));
+const ANSWER: RangeInclusive<Time> = Time::millis(100)..=Time::hours(24);
+const KEEP_ALIVE: RangeInclusive<Time> = Time::secs(1)..=Time::hours(24);
+const REQUESTS: RangeInclusive<Count> = Count(1)..=Count(1_000_000);
+const STREAMS: RangeInclusive<Count> = Count(1)..=Count(10_000);
+const STREAM_BUFFER: RangeInclusive<Size> = Size(16 << 10)..=Size(64 << 20);
+/// HTTP/2 gives every connection a window of 65,535 bytes (RFC 9113 §6.9.2), which cannot be taken back.
+const CONNECTION_BUFFER: RangeInclusive<Size> = Size(64 << 10)..=Size(512 << 20);
+const UPSTREAM_KEEP_ALIVE: RangeInclusive<Time> = Time::secs(1)..=Time::hours(1);
+const IDLE_UPSTREAM: RangeInclusive<Count> = Count(0)..=Count(10_000);
 
 pub(super) fn identity(table: Option<Placed<IdentityTable>>, faults: &mut Faults<'_>) -> Identity {
     let default = Identity::default();
@@ -79,7 +93,7 @@ pub(super) fn limits(table: Option<Placed<LimitsTable>>, faults: &mut Faults<'_>
     let close_grace = time(table.close_grace, &GRACE, default.close_grace);
     let drain_timeout = time(table.drain_timeout, &DRAIN, default.drain_timeout);
     let mut or_off = |field, range, default| match within_or_off(field, range, faults) {
-        Some(TimeOrOff(time)) => time.map(|Time(time)| time),
+        Some(time) => time.map(|Time(time)| time),
         None => default,
     };
     Limits {
@@ -95,7 +109,58 @@ pub(super) fn limits(table: Option<Placed<LimitsTable>>, faults: &mut Faults<'_>
         max_peer_certificates: within(table.max_peer_certificates, &CERTIFICATES, faults)
             .map_or(default.max_peer_certificates, |Size(size)| size),
         worker_threads: within(table.worker_threads, &THREADS, faults).map(|Count(count)| count),
-        http: default.http,
+        http: http_limits(table.http, faults),
+    }
+}
+
+fn http_limits(table: Option<Placed<HttpLimitsTable>>, faults: &mut Faults<'_>) -> HttpLimits {
+    let default = HttpLimits::default();
+    let Some(Placed { value: table, .. }) = table else {
+        return default;
+    };
+    let buffers = table.connection_buffer.at().or_else(|| table.stream_buffer.at());
+    let mut count = |field, range, default| within(field, range, faults).map_or(default, |Count(count)| count);
+    let max_headers = count(table.max_headers, &HEADERS, default.max_headers);
+    let max_streams = count(table.max_streams, &STREAMS, default.max_streams);
+    let max_resets = count(table.max_resets, &STREAMS, default.max_resets);
+    let max_idle_upstream = count(table.max_idle_upstream, &IDLE_UPSTREAM, default.max_idle_upstream);
+    let mut size = |field, range, default| within(field, range, faults).map_or(default, |Size(size)| size);
+    let max_header_bytes = size(table.max_header_bytes, &HEAD, default.max_header_bytes);
+    let stream_buffer = size(table.stream_buffer, &STREAM_BUFFER, default.stream_buffer);
+    let connection_buffer = size(table.connection_buffer, &CONNECTION_BUFFER, default.connection_buffer);
+    if let Some(at) = buffers.filter(|_| connection_buffer < stream_buffer) {
+        let (all, one) = (Size(connection_buffer), Size(stream_buffer));
+        let message = format!("all streams of a connection may hold {all}, one of them {one}");
+        faults.add_with_hint(at, message, "make `connection_buffer` at least `stream_buffer`");
+    }
+    let mut time = |field, range, default| within(field, range, faults).map_or(default, |Time(time)| time);
+    let header_timeout = time(table.header_timeout, &ATTEMPT, default.header_timeout);
+    let upstream_keep_alive = time(table.upstream_keep_alive, &UPSTREAM_KEEP_ALIVE, default.upstream_keep_alive);
+    let mut or_off = |field, range, default| match within_or_off(field, range, faults) {
+        Some(time) => time.map(|Time(time)| time),
+        None => default,
+    };
+    HttpLimits {
+        max_header_bytes,
+        max_headers,
+        header_timeout,
+        request_timeout: or_off(table.request_timeout, &ANSWER, default.request_timeout),
+        keep_alive: or_off(table.keep_alive, &KEEP_ALIVE, default.keep_alive),
+        max_age: or_off(table.max_age, &IDLE, default.max_age),
+        max_body: match within_or_off(table.max_body, &BODY, faults) {
+            Some(size) => size.map(|Size(size)| size),
+            None => default.max_body,
+        },
+        max_requests: match within_or_off(table.max_requests, &REQUESTS, faults) {
+            Some(count) => count.map(|Count(count)| count),
+            None => default.max_requests,
+        },
+        max_streams,
+        max_resets,
+        stream_buffer,
+        connection_buffer,
+        upstream_keep_alive,
+        max_idle_upstream,
     }
 }
 
@@ -103,7 +168,7 @@ pub(super) fn log(table: Option<Placed<LogTable>>, faults: &mut Faults<'_>) -> L
     table.map_or_else(Log::default, |table| Log {
         format: table.value.format.value(faults),
         level: table.value.level.value(faults).map(|filter| filter.0),
-        requests: AccessLog::default(),
+        requests: table.value.requests.value(faults).unwrap_or_default(),
     })
 }
 
@@ -116,9 +181,14 @@ where
     in_range(at, &value, range, faults).then_some(value)
 }
 
-fn within_or_off(field: Field<TimeOrOff>, range: &RangeInclusive<Time>, faults: &mut Faults<'_>) -> Option<TimeOrOff> {
-    let Placed { at, value } = field.placed(faults)?;
-    let is_good = value.0.is_none_or(|time| in_range(at, &time, range, faults));
+/// The same for what can be switched off: then `Some(None)`.
+#[expect(clippy::option_option, reason = "absent, off, and a value are three things")]
+fn within_or_off<T>(field: Field<OrOff<T>>, range: &RangeInclusive<T>, faults: &mut Faults<'_>) -> Option<Option<T>>
+where
+    T: PartialOrd + fmt::Display,
+{
+    let Placed { at, value: OrOff(value) } = field.placed(faults)?;
+    let is_good = value.as_ref().is_none_or(|quantity| in_range(at, quantity, range, faults));
     is_good.then_some(value)
 }
 

@@ -23,13 +23,9 @@ impl Walk<'_> {
         let mut misfits = Vec::new();
         for (key, value) in table.iter_mut() {
             let name = key.get_ref();
-            let Some(known) = schema.get("properties").and_then(|all| all.get(name.as_ref())) else {
+            let Some(known) = of_key(schema, name) else {
                 let at = Spot::Byte(key.span().start);
-                faults.add_with_hint(
-                    at,
-                    format!("unknown key `{name}`{}", within(path)),
-                    self.hint(name, schema, path),
-                );
+                faults.add_with_hint(at, format!("unknown key `{name}`{}", within(path)), self.hint(name, schema));
                 misfits.push(name.to_string());
                 continue;
             };
@@ -88,15 +84,13 @@ impl Walk<'_> {
     }
 
     /// What to write instead of an unknown key: a key of the same table that is spelt alike, or the table that it belongs to.
-    fn hint(&self, key: &str, schema: &Value, path: &str) -> String {
-        if let Some(near) = nearest(key, keys(schema)) {
-            return format!("did you mean `{near}`?");
+    fn hint(&self, key: &str, schema: &Value) -> String {
+        match (nearest(key, keys(schema)), home(key, self.whole, "")) {
+            (Some(near), Some(home)) => format!("did you mean `{near}`? `{key}` belongs in `{home}`"),
+            (Some(near), None) => format!("did you mean `{near}`?"),
+            (None, Some(home)) => format!("it belongs in `{home}`"),
+            (None, None) => format!("known keys: {}", keys(schema).collect::<Vec<_>>().join(", ")),
         }
-        if let Some(home) = home(key, self.whole, "").filter(|home| home != path) {
-            return format!("it belongs in `{home}`");
-        }
-        let known = keys(schema).collect::<Vec<_>>();
-        format!("known keys: {}", known.join(", "))
     }
 }
 
@@ -104,8 +98,19 @@ fn within(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!(" in `{path}`") }
 }
 
+/// A table of known keys, or one whose keys are the writer's own.
 fn is_table(schema: &Value) -> bool {
-    schema.get("properties").is_some()
+    schema.get("properties").is_some() || own_keys(schema).is_some()
+}
+
+/// What the values of a table are whose keys are the writer's own. `false` stands there where no other keys than the known ones may.
+fn own_keys(schema: &Value) -> Option<&Value> {
+    schema.get("additionalProperties").filter(|values| values.is_object())
+}
+
+fn of_key<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
+    let known = schema.get("properties").and_then(|all| all.get(key));
+    known.or_else(|| own_keys(schema))
 }
 
 fn keys(schema: &Value) -> impl Iterator<Item = &str> {

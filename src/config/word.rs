@@ -11,7 +11,7 @@ use super::field::{Word, Wrong, nearest};
 use crate::policy::Pattern;
 use crate::spiffe::{SpiffeId, TrustDomain};
 
-/// The longest name of a listener or rule, in bytes: it stands in every log line.
+/// The longest name of a listener, rule or route, in bytes: it stands in every log line.
 const MAX_NAME: usize = 64;
 
 impl From<AddressError> for Wrong {
@@ -32,11 +32,16 @@ impl Word for ListenAddress {
     }
 }
 
+/// A target of mutual TLS, where HTTP/2 is a matter of ALPN.
 impl Word for Target {
     const EXPECTED: &'static str = "an address such as \"localhost:8080\" or \"unix:/run/app/app.sock\"";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
-        Ok(text.parse()?)
+        match after_h2c(text) {
+            Some(address) => Err(Wrong::new(format!("{text:?} is HTTP/2 in plaintext; what goes out is mutual TLS"))
+                .hint(format!("write {address:?}, and `alpn = [\"h2\"]` for HTTP/2"))),
+            None => Ok(text.parse()?),
+        }
     }
 
     fn schema() -> Schema {
@@ -44,7 +49,43 @@ impl Word for Target {
     }
 }
 
-/// A name of a listener or a rule.
+/// A plaintext target, and whether HTTP/2 is spoken to it without asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlainTarget {
+    pub(super) target: Target,
+    pub(super) prior_knowledge: bool,
+}
+
+/// `h2c://HOST:PORT` and `h2c:unix:/path` are HTTP/2 with prior knowledge (RFC 9113 §3.3).
+impl Word for PlainTarget {
+    const EXPECTED: &'static str = "an address such as \"localhost:8080\" or \"unix:/run/app/app.sock\"";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let prior_knowledge = after_h2c(text);
+        let address = prior_knowledge.unwrap_or(text);
+        if prior_knowledge.is_some() && text.starts_with("h2c://") == address.starts_with("unix:") {
+            let scheme = if address.starts_with("unix:") { "h2c:" } else { "h2c://" };
+            return Err(Wrong::new(format!("{text:?} is no address")).hint(format!("write `{scheme}{address}`")));
+        }
+        let bare = address.split(['/', '?', '#']).next().unwrap_or_default();
+        if prior_knowledge.is_some() && bare != address && !bare.is_empty() && !address.starts_with("unix:") {
+            return Err(Wrong::new(format!("{text:?} has a path; a target is a machine and a port"))
+                .hint(format!("write `h2c://{bare}`")));
+        }
+        Ok(Self { target: address.parse()?, prior_knowledge: prior_knowledge.is_some() })
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "examples": ["localhost:8080", "h2c://localhost:8080", "[::1]:9000", "unix:/run/app/app.sock", "h2c:unix:/run/app/app.sock"] })
+    }
+}
+
+/// What stands behind the scheme of HTTP/2 in plaintext.
+fn after_h2c(text: &str) -> Option<&str> {
+    text.strip_prefix("h2c://").or_else(|| text.strip_prefix("h2c:"))
+}
+
+/// A name of a listener, a rule or a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name(pub(super) String);
 
