@@ -145,13 +145,10 @@ fn convert(file: File, whole: Spot, faults: &mut Faults<'_>) -> (Config, Vec<Spo
         faults.add_with_hint(whole, "there is no listener", hint);
     }
     let identity = settings::identity(file.identity, faults);
-    let (listeners, spots) = listeners::listeners(file.inbound, file.outbound, faults).into_iter().unzip();
-    let config = Config {
-        identity,
-        listeners,
-        limits: settings::limits(file.limits, faults),
-        log: settings::log(file.log, faults),
-    };
+    let log = settings::log(file.log, faults);
+    let listeners = listeners::listeners(file.inbound, file.outbound, log.requests, faults);
+    let (listeners, spots) = listeners.into_iter().unzip();
+    let config = Config { identity, listeners, limits: settings::limits(file.limits, faults), log };
     (config, spots)
 }
 

@@ -89,7 +89,12 @@ impl Listener {
         let address = socket.address()?.unwrap_or_else(|| config.listen.clone());
         let listener = Self {
             address,
-            orders: watch::Sender::new(Orders { service: Arc::new(service), terms: None, draining: false, forced: false }),
+            orders: watch::Sender::new(Orders {
+                service: Arc::new(service),
+                terms: None,
+                draining: false,
+                forced: false,
+            }),
             room: Room::new(limits),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),

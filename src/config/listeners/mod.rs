@@ -16,7 +16,8 @@ use super::file::{InboundTable, OutboundTable, RouteTable};
 use super::read::{RouteSpots, Spots};
 use super::word::{AlpnName, Name, PlainTarget, ProtocolName};
 use super::{
-    Direction, Http, HttpVersions, IdentityHeaders, ListenAddress, Listener, Protocol, Route, Target, XfccMode,
+    AccessLog, Direction, Http, HttpVersions, IdentityHeaders, ListenAddress, Listener, Protocol, Route, Target,
+    XfccMode,
 };
 use crate::policy::{Pattern, Policy, Rule};
 
@@ -30,6 +31,7 @@ const TARGET_HINT: &str = "say where connections go to, such as `target = \"loca
 pub(super) fn listeners(
     inbound: Vec<Placed<InboundTable>>,
     outbound: Vec<Placed<OutboundTable>>,
+    access_log: AccessLog,
     faults: &mut Faults<'_>,
 ) -> Vec<(Listener, Spots)> {
     let too_many = inbound.iter().map(|table| table.at).chain(outbound.iter().map(|table| table.at));
@@ -37,7 +39,7 @@ pub(super) fn listeners(
         faults.add(at, format!("there are {} listeners; {MAX_LISTENERS} are read at most", too_many.count()));
         return Vec::new();
     }
-    let mut reader = Reader { faults, names: HashMap::new(), addresses: Vec::new(), rules: 0 };
+    let mut reader = Reader { faults, names: HashMap::new(), addresses: Vec::new(), rules: 0, access_log };
     let mut listeners = Vec::new();
     for (index, table) in inbound.into_iter().enumerate() {
         listeners.extend(reader.inbound(table, index + 1));
@@ -54,6 +56,7 @@ struct Reader<'a, 'b> {
     names: HashMap<String, Spot>,
     addresses: Vec<Placed<ListenAddress>>,
     rules: usize,
+    access_log: AccessLog,
 }
 
 /// Where an outbound listener's connections or requests go to, and who must be there.
@@ -100,6 +103,7 @@ impl Reader<'_, '_> {
             routes: Vec::new(),
             identity_headers: self.identity_headers(table.identity_headers, table.xfcc, table.own_headers),
             trace: table.trace.value(self.faults).unwrap_or_default(),
+            access_log: self.access_log,
             upstream: targets.as_ref().map(|(_, versions)| *versions).unwrap_or_default(),
         };
         let min_tls = table.min_tls.value(self.faults).unwrap_or_default();
@@ -160,6 +164,7 @@ impl Reader<'_, '_> {
             // The application is the caller here, and knows who it is.
             identity_headers: IdentityHeaders { send: Vec::new(), xfcc: XfccMode::Sanitize, own: Vec::new() },
             trace,
+            access_log: self.access_log,
             upstream: match alpn.is_empty() || alpn.iter().any(|name| name != b"h2") {
                 true => HttpVersions::AsAsked,
                 false => HttpVersions::Http2,

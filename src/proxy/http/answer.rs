@@ -86,7 +86,7 @@ impl Class {
             Self::TooLarge | Self::HeadersTooLarge => 8,       // RESOURCE_EXHAUSTED
             Self::MethodNotAllowed => 12,                      // UNIMPLEMENTED
             Self::BadRequest | Self::Loop => 13,               // INTERNAL
-            Self::UpstreamFailed | Self::Overloaded => 14, // UNAVAILABLE
+            Self::UpstreamFailed | Self::Overloaded => 14,     // UNAVAILABLE
         }
     }
 }

@@ -160,14 +160,21 @@ impl Balancer {
             count => {
                 let one = turn % count;
                 let other = (one + 1 + scatter(turn) % (count - 1)) % count;
-                [one, other].iter().filter_map(|index| all.get(*index)).min_by_key(|endpoint| endpoint.load.load(Ordering::Relaxed))
+                [one, other]
+                    .iter()
+                    .filter_map(|index| all.get(*index))
+                    .min_by_key(|endpoint| endpoint.load.load(Ordering::Relaxed))
             }
         };
         chosen.map(Endpoint::claim).ok_or(last)
     }
 
     /// Dials an endpoint within the patience.
-    pub(super) async fn dial(&self, endpoint: &Endpoint, patience: Duration) -> io::Result<crate::proxy::socket::Socket> {
+    pub(super) async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        patience: Duration,
+    ) -> io::Result<crate::proxy::socket::Socket> {
         within(patience, self.dialler.dial(&endpoint.address)).await
     }
 

@@ -71,12 +71,7 @@ impl Given {
 }
 
 impl RequestBody {
-    pub(super) fn new(
-        inner: Incoming,
-        exchange: Arc<Exchange>,
-        names: Arc<IdentityNames>,
-        max: Option<usize>,
-    ) -> Self {
+    pub(super) fn new(inner: Incoming, exchange: Arc<Exchange>, names: Arc<IdentityNames>, max: Option<usize>) -> Self {
         let left = max.map(|max| max as u64);
         if inner.is_end_stream() {
             exchange.said();
@@ -143,10 +138,7 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(cut) = self.exchange.why_cut(cx) {
             return Poll::Ready(Some(Err(BodyError::Cut(cut))));
         }
@@ -273,10 +265,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Own(own, _) => Pin::new(own).poll_frame(cx).map_err(|never| match never {}),
             Self::Relayed(relayed) => relayed.poll(cx),

@@ -176,7 +176,8 @@ impl Http2 {
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
         let begun = timeout(patience, builder.handshake(TokioIo::new(Leash::new(wire).0))).await;
-        let (sender, mut driver) = begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        let (sender, mut driver) =
+            begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams: AtomicUsize::new(driver.current_max_send_streams()),

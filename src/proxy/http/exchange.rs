@@ -1,9 +1,9 @@
 //! One request and its answer while they are under way: what is known of them, what may cut them short, and the one line and one count at their
 //! end, however they end.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 

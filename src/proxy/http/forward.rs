@@ -262,13 +262,7 @@ impl Gateway {
 }
 
 /// A connection of the endpoint's that waits for a request.
-fn waiting(
-    claim: &Claim,
-    whom: &For,
-    terms: Option<&Arc<Terms>>,
-    wants_http2: bool,
-    is_agreed: bool,
-) -> Option<Line> {
+fn waiting(claim: &Claim, whom: &For, terms: Option<&Arc<Terms>>, wants_http2: bool, is_agreed: bool) -> Option<Line> {
     let shared = || claim.pool.share_http2(whom, terms).map(Line::Http2);
     let own = || claim.pool.take_http1(whom, terms).map(Line::Http1);
     match (wants_http2, is_agreed) {
@@ -325,7 +319,10 @@ fn failure(guard: &Guard, error: &hyper::Error) -> Failure {
 
 /// Whether a request whose fate is unknown may be sent again (RFC 9110 §9.2.2): it means the same twice, and no byte of its body is gone.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    let is_idempotent = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE);
+    let is_idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    );
     is_idempotent && request.body().is_end_stream() && !request.headers().contains_key(header::UPGRADE)
 }
 

@@ -22,11 +22,11 @@ use super::gate::{Fault, Gate, Limits as GateLimits, Parts as GateParts, Protoco
 use super::leash::Leash;
 use super::{Gateway, access, request, told};
 use crate::config::HttpLimits;
+use crate::proxy::Connection;
 use crate::proxy::error::ConnectionError;
 use crate::proxy::live::{Closing, LONGEST_SLEEP, Orders, Standing};
 use crate::proxy::service::{Service, Way};
 use crate::proxy::wire::Wire;
-use crate::proxy::Connection;
 
 /// How long an HTTP/1.1 connection that shall end waits for one more request, whose answer says so: a request that is on its way when a
 /// connection without one is closed would be lost.

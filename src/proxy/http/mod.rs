@@ -78,13 +78,18 @@ impl Gateway {
     ///
     /// # Errors
     /// When the TLS settings are at odds with each other.
-    pub(super) fn new(listener: &config::Listener, http: &Arc<Http>, limits: &Limits) -> Result<Arc<Self>, rustls::Error> {
+    pub(super) fn new(
+        listener: &config::Listener,
+        http: &Arc<Http>,
+        limits: &Limits,
+    ) -> Result<Arc<Self>, rustls::Error> {
         let connector = |alpn: Vec<Vec<u8>>| Connector::new(alpn, listener.min_tls, limits.handshake_timeout);
         let connectors = match listener.direction {
             Direction::Inbound => None,
             Direction::Outbound { .. } => {
                 let of_http1 = if listener.alpn.is_empty() { vec![HTTP1.to_vec()] } else { listener.alpn.clone() };
-                let of_http2 = if listener.alpn.is_empty() { vec![HTTP2.to_vec(), HTTP1.to_vec()] } else { of_http1.clone() };
+                let of_http2 =
+                    if listener.alpn.is_empty() { vec![HTTP2.to_vec(), HTTP1.to_vec()] } else { of_http1.clone() };
                 Some(Connectors {
                     http1: connector(of_http1)?,
                     http2: connector(of_http2)?,

@@ -32,7 +32,11 @@ impl Pool {
     /// A pool that keeps up to `max_idle` connections for each worker thread.
     pub(super) fn new(max_idle: usize) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { shards: (0..workers).map(|_| Mutex::default()).collect(), max_idle, opening: tokio::sync::Mutex::default() }
+        Self {
+            shards: (0..workers).map(|_| Mutex::default()).collect(),
+            max_idle,
+            opening: tokio::sync::Mutex::default(),
+        }
     }
 
     /// A waiting HTTP/1.1 connection that can take a request, the one used last first.
@@ -76,7 +80,9 @@ impl Pool {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.http1.retain_mut(|(_, connection)| connection.idle() < longest && connection.is_alive());
-            shard.http2.retain(|(_, connection)| !connection.is_over() && connection.idle().is_none_or(|idle| idle < longest));
+            shard
+                .http2
+                .retain(|(_, connection)| !connection.is_over() && connection.idle().is_none_or(|idle| idle < longest));
         }
     }
 

@@ -145,7 +145,8 @@ impl Gateway {
 
     /// A body that says beforehand that it is too long is not waited for.
     fn fits(&self, parts: &Parts) -> Result<(), Refused> {
-        let declared: Option<u64> = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let declared: Option<u64> =
+            parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         match (self.limits.http.max_body, declared) {
             (Some(max), Some(length)) if length > max as u64 => {
                 let reason = format!("the body of {length} bytes is longer than `max_body`, {max} bytes");
@@ -176,7 +177,8 @@ impl Gateway {
             Wish::WebSocket(_) => RequestBody::none(exchange, self.names.clone()),
             _ => RequestBody::new(body, exchange, self.names.clone(), self.limits.http.max_body),
         };
-        let asks_leave = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let asks_leave =
+            headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let leave = (asks_leave && !self.wants_http2(parts.version, &headers)).then(|| body.wait_for_leave());
         if leave.is_none() {
             headers.remove(header::EXPECT);
@@ -208,7 +210,10 @@ impl Gateway {
         guard: &Guard,
     ) -> Result<(), Refused> {
         if forwarded::goes_round(headers) {
-            return Err(Refused::new(Class::Loop, &"the request has passed too many proxies of our name: it goes in circles"));
+            return Err(Refused::new(
+                Class::Loop,
+                &"the request has passed too many proxies of our name: it goes in circles",
+            ));
         }
         let host = understood.authority.to_string();
         let hop = Hop {
@@ -230,7 +235,13 @@ impl Gateway {
     }
 
     /// The upstream's answer as it goes back.
-    fn relay(&self, answer: Response<Incoming>, lease: Lease, version: Version, mut guard: Guard) -> Response<AnswerBody> {
+    fn relay(
+        &self,
+        answer: Response<Incoming>,
+        lease: Lease,
+        version: Version,
+        mut guard: Guard,
+    ) -> Response<AnswerBody> {
         let (mut parts, body) = answer.into_parts();
         hygiene::hop_by_hop(&mut parts.headers);
         forwarded::via(&mut parts.headers, parts.version);
@@ -268,9 +279,7 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
             guard.told.rule = Some(rule.clone());
             Ok(Some(rule))
         }
-        Verdict::Denied(denial) => {
-            Err(Refused { class: Class::Denied, reason: denial.to_string(), is_denied: true })
-        }
+        Verdict::Denied(denial) => Err(Refused { class: Class::Denied, reason: denial.to_string(), is_denied: true }),
     }
 }
 

@@ -81,9 +81,9 @@ impl Routes {
             Direction::Outbound { server_name } => server_name.clone(),
             Direction::Inbound => None,
         };
-        let only = routes.is_empty().then(|| {
-            Arc::new(with.destination(None, listener.targets.clone(), listener.policy.clone(), server_name))
-        });
+        let only = routes
+            .is_empty()
+            .then(|| Arc::new(with.destination(None, listener.targets.clone(), listener.policy.clone(), server_name)));
         let routes = routes.iter().map(|route| {
             let targets = route.targets.iter().map(|target| target.fixed().cloned()).collect::<Option<Vec<_>>>();
             let expect = route.expect.iter().map(|expect| expect.fixed().cloned()).collect::<Option<Vec<_>>>();
@@ -113,7 +113,8 @@ impl Routes {
             return Some(fixed.clone());
         }
         let labels = pattern.capture(host)?;
-        let targets = known.route.targets.iter().map(|target| target.fill(host, &labels).ok()).collect::<Option<_>>()?;
+        let targets =
+            known.route.targets.iter().map(|target| target.fill(host, &labels).ok()).collect::<Option<_>>()?;
         let expect = known.route.expect.iter().map(|expect| expect.fill(&labels).ok()).collect::<Option<_>>()?;
         let destination = self.with.of_route(&known.route, targets, expect);
         let mut filled = self.filled();

@@ -56,10 +56,16 @@ impl Gateway {
             (Wish::WebSocket(_), Version::HTTP_2, status) => status.is_success(),
             // An application that answers a request for a WebSocket without one has no word for it in HTTP/2 (RFC 8441 §5).
             (Wish::WebSocket(_), _, status) if status.is_success() => {
-                return Err(Refused::new(Class::UpstreamFailed, &format!("the upstream opened no WebSocket but answered {status}")));
+                return Err(Refused::new(
+                    Class::UpstreamFailed,
+                    &format!("the upstream opened no WebSocket but answered {status}"),
+                ));
             }
             (_, _, StatusCode::SWITCHING_PROTOCOLS) => {
-                return Err(Refused::new(Class::UpstreamFailed, &"the upstream changed the protocol, which nobody asked for"));
+                return Err(Refused::new(
+                    Class::UpstreamFailed,
+                    &"the upstream changed the protocol, which nobody asked for",
+                ));
             }
             _ => false,
         };
@@ -79,7 +85,8 @@ impl Gateway {
                 wire.ok().map(|wire| End { wire, first: bytes::Bytes::new(), _claim: lease.into_claim() })
             }
         };
-        let end = end.ok_or_else(|| Refused::new(Class::UpstreamFailed, &"the upstream broke off as it changed the protocol"))?;
+        let end = end
+            .ok_or_else(|| Refused::new(Class::UpstreamFailed, &"the upstream broke off as it changed the protocol"))?;
         let mut head = Response::new(());
         *head.status_mut() = parts.status;
         *head.headers_mut() = parts.headers;

@@ -92,7 +92,11 @@ async fn grpc_gets_its_status_without_a_body() {
 #[test]
 fn what_is_no_grpc_gets_a_problem() {
     for content_type in ["application/grpc-web+proto", "application/grpcx", "application/grp", "text/plain"] {
-        assert_eq!(answer(Class::Denied).to(Asker::of(&Method::POST, &of_type(content_type))).status(), 403, "{content_type}");
+        assert_eq!(
+            answer(Class::Denied).to(Asker::of(&Method::POST, &of_type(content_type))).status(),
+            403,
+            "{content_type}"
+        );
     }
 }
 

@@ -30,7 +30,9 @@ pub(in crate::proxy) enum Fault {
     #[error("a line of the head ends in a bare CR or LF; only CRLF ends a line")]
     LineEnd,
     /// RFC 9112 §5.1, §5.2.
-    #[error("a header line has no valid name before the colon: it is folded, has a space before the colon, or an octet that no name may have")]
+    #[error(
+        "a header line has no valid name before the colon: it is folded, has a space before the colon, or an octet that no name may have"
+    )]
     HeaderName,
     /// RFC 9110 §5.5.
     #[error("a header's value has a control character, or a CR that ends no line")]
