@@ -14,7 +14,7 @@ fn weight(config: &str) -> usize {
     let socket = Socket::unix(tokio::net::UnixStream::from_std(stream).unwrap());
     let (following, service, terms) = Following::from_now(&bound.listener.orders);
     let record = Record::open(Arc::default(), service.config.name.clone(), service.direction(), None);
-    let mut connection = Connection { following, terms, record, handshake: None };
+    let mut connection = Connection { following, port: 0, terms, record, handshake: None };
     let task = size_of_val(&service.serve(socket, &mut connection));
     size_of::<Connection>() + task + size_of::<Relay>()
 }

@@ -150,5 +150,6 @@ fn version(version: Version) -> &'static str {
 }
 
 fn shown(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(SHOWN)).unwrap_or(text)
+    // Hosts and paths are ASCII: every byte ends a character.
+    text.get(..SHOWN).unwrap_or(text)
 }

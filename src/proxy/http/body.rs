@@ -226,11 +226,11 @@ impl Relayed {
             return Poll::Ready(Some(Err(BodyError::Cut(cut))));
         }
         let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
-        if frame.is_pending() {
-            if let Some(lease) = &mut self.lease {
-                lease.drive(cx);
-                frame = Pin::new(&mut self.inner).poll_frame(cx);
-            }
+        if frame.is_pending()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.drive(cx);
+            frame = Pin::new(&mut self.inner).poll_frame(cx);
         }
         match std::task::ready!(frame) {
             Some(Ok(frame)) => {

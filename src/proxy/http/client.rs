@@ -9,6 +9,7 @@ use http::Version;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::Gateway;
 use super::exchange::{Cut, Exchange};
 use super::gate::{InFlight, Watch};
 use super::identity::{IdentityNames, PeerHeaders};
@@ -17,7 +18,9 @@ use super::tunnel::Tunnel;
 use crate::config::{AccessLog, HttpLimits, IdentityHeaders, Limits};
 use crate::metrics::{Metrics, RequestEnded, RequestOutcome, Shadowed};
 use crate::policy::{Request, RequestPath, Verdict};
+use crate::proxy::Connection;
 use crate::proxy::live::{Following, Orders, Standing};
+use crate::proxy::service::Service;
 use crate::spiffe::SpiffeId;
 use crate::tls::Terms;
 
@@ -75,27 +78,25 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// The client at the other end of `connection`, whose wire `watch` and `leash` look at.
     pub(super) fn new(
-        listener: Arc<str>,
-        direction: &'static str,
-        (address, port): (Option<SocketAddr>, u16),
+        connection: &Connection,
+        service: &Service,
+        gateway: &Gateway,
         peer: Option<Peer>,
-        following: Following,
         (watch, leash): (Arc<Watch>, Arc<LeashState>),
-        metrics: Arc<Metrics>,
-        (max_resets, access_log): (usize, AccessLog),
     ) -> Self {
         let began = Instant::now();
         Self {
-            listener,
-            direction,
-            address,
-            port,
+            listener: service.config.name.clone(),
+            direction: service.direction(),
+            address: connection.record.client(),
+            port: connection.port,
             peer,
-            following,
+            following: connection.following.clone(),
             watch,
             leash,
-            metrics,
+            metrics: connection.record.metrics().clone(),
             began,
             tunnel: Mutex::default(),
             nudge: Notify::new(),
@@ -105,8 +106,8 @@ impl Client {
             last_call: AtomicBool::new(false),
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
-            max_resets,
-            access_log,
+            max_resets: gateway.limits.http.max_resets,
+            access_log: gateway.http.access_log,
         }
     }
 

@@ -34,9 +34,6 @@ pub(super) enum ConnectError {
     /// It is not whom we expect, or does not want us.
     #[error("no mutual TLS with {address}: {error}")]
     Handshake { address: String, error: HandshakeError },
-    /// It speaks no HTTP.
-    #[error("{address} speaks no HTTP/2: {error}")]
-    Protocol { address: String, error: hyper::Error },
 }
 
 impl ConnectError {
@@ -49,7 +46,6 @@ impl ConnectError {
         match self {
             Self::Unreachable { error, .. } => error.kind() == io::ErrorKind::TimedOut,
             Self::Handshake { error, .. } => matches!(error, HandshakeError::Timeout),
-            Self::Protocol { .. } => false,
         }
     }
 }

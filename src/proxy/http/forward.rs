@@ -76,11 +76,11 @@ impl Lease {
 
     /// The answer is all there: the connection waits for the next request, if it can take one.
     pub(super) fn give_back(self) {
-        if let Self::Http1 { mut connection, claim, whom } = self {
-            if connection.is_alive() {
-                connection.rest();
-                claim.pool.put_http1(whom, connection);
-            }
+        if let Self::Http1 { mut connection, claim, whom } = self
+            && connection.is_alive()
+        {
+            connection.rest();
+            claim.pool.put_http1(whom, connection);
         }
     }
 }
@@ -117,8 +117,8 @@ impl Gateway {
             let left = deadline.saturating_duration_since(Instant::now());
             let claim = destination.balancer.claim(&tried, left).await.map_err(Failure::NoAddress)?;
             guard.told.target = Some(claim.address.to_string());
-            let waiting =
-                waiting_is_good.then(|| waiting(&claim, &whom, terms, wants_http2, self.is_outbound())).flatten();
+            let wants_http2 = wants_http2 && !claim.pool.declined_http2.load(Ordering::Relaxed);
+            let waiting = waiting_is_good.then(|| waiting(&claim, &whom, terms, wants_http2)).flatten();
             let was_waiting = waiting.is_some();
             let line = match waiting {
                 Some(line) => Ok(line),
@@ -182,10 +182,8 @@ impl Gateway {
     ) -> Result<Line, Failure> {
         // Many requests that come at once shall share one connection, not open one each.
         let _one_at_a_time = if wants_http2 { Some(claim.pool.opening.lock().await) } else { None };
-        if wants_http2 {
-            if let Some(shared) = claim.pool.share_http2(whom, terms) {
-                return Ok(Line::Http2(shared));
-            }
+        if wants_http2 && let Some(shared) = claim.pool.share_http2(whom, terms) {
+            return Ok(Line::Http2(shared));
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let (wire, server, speaks_http2) = self.reach(destination, claim, terms, wants_http2, left).await?;
@@ -195,6 +193,7 @@ impl Gateway {
             claim.pool.put_http2(whom.clone(), connection.clone());
             return Ok(Line::Http2(connection));
         }
+        claim.pool.declined_http2.fetch_or(wants_http2, Ordering::Relaxed);
         let begun = Http1::begin(wire, server, &self.limits.http).await;
         let connection = begun.map_err(|error| ConnectError::unreachable(claim, io::Error::other(error)))?;
         Ok(Line::Http1(connection))
@@ -262,13 +261,10 @@ impl Gateway {
 }
 
 /// A connection of the endpoint's that waits for a request.
-fn waiting(claim: &Claim, whom: &For, terms: Option<&Arc<Terms>>, wants_http2: bool, is_agreed: bool) -> Option<Line> {
-    let shared = || claim.pool.share_http2(whom, terms).map(Line::Http2);
-    let own = || claim.pool.take_http1(whom, terms).map(Line::Http1);
-    match (wants_http2, is_agreed) {
-        (true, true) => shared().or_else(own), // a peer that was asked for HTTP/2 may have agreed to HTTP/1.1 only
-        (true, false) => shared(),
-        (false, _) => own(),
+fn waiting(claim: &Claim, whom: &For, terms: Option<&Arc<Terms>>, wants_http2: bool) -> Option<Line> {
+    match wants_http2 {
+        true => claim.pool.share_http2(whom, terms).map(Line::Http2),
+        false => claim.pool.take_http1(whom, terms).map(Line::Http1),
     }
 }
 

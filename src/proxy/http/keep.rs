@@ -59,16 +59,7 @@ pub(in crate::proxy) async fn serve(
     // Whoever says nothing, or leaves before it has, asks for nothing.
     let Ok(Ok(Some((protocol, gate)))) = sniffed else { return Err(ConnectionError::Probe) };
     let peer = caller.as_ref().map(|caller| Peer::new(caller, &gateway.names, &gateway.http.identity_headers));
-    let client = Client::new(
-        service.config.name.clone(),
-        service.direction(),
-        (connection.record.client(), connection.port),
-        peer,
-        connection.following.clone(),
-        (gate.watch(), state),
-        connection.record.metrics().clone(),
-        (limits.http.max_resets, gateway.http.access_log),
-    );
+    let client = Client::new(connection, service, gateway, peer, (gate.watch(), state));
     let keeper = Keeper { client: Arc::new(client), gateway: gateway.clone(), caller, closing: Closing::not_yet() };
     keeper.keep(protocol, gate, connection).await
 }
@@ -81,10 +72,13 @@ struct Keeper {
     closing: Closing,
 }
 
+/// What hyper reads from and writes to.
+type ClientStream = TokioIo<Gate<Leash>>;
+
 /// hyper at work on a connection.
 enum Speaking<S: HttpService<Incoming>> {
-    Http1(Box<http1::Connection<TokioIo<Gate<Leash>>, S>>),
-    Http2(Pin<Box<http2::Connection<TokioIo<Gate<Leash>>, S, TokioExecutor>>>),
+    Http1(Box<http1::Connection<ClientStream, S>>),
+    Http2(Pin<Box<http2::Connection<ClientStream, S, TokioExecutor>>>),
 }
 
 impl Keeper {
@@ -173,10 +167,10 @@ impl Keeper {
             speaking.call_last(&self.client);
         }
         let grace = self.gateway.limits.close_grace;
-        if let Some(caller) = &mut self.caller {
-            if let Some(examined) = caller.review(orders.terms.clone(), &[]) {
-                self.take_in(examined, speaking)?;
-            }
+        if let Some(caller) = &mut self.caller
+            && let Some(examined) = caller.review(orders.terms.clone(), &[])
+        {
+            self.take_in(examined, speaking)?;
         }
         if grace.is_zero() {
             self.review_requests();
@@ -236,11 +230,11 @@ impl Keeper {
                 speaking.end_idle();
             }
         }
-        if let Some(caller) = &mut self.caller {
-            if caller.expiry().is_some_and(|expiry| expiry <= now) || self.closing.at().is_some() {
-                let examined = caller.examine(&[]);
-                self.take_in(examined, speaking)?;
-            }
+        if let Some(caller) = &mut self.caller
+            && (caller.expiry().is_some_and(|expiry| expiry <= now) || self.closing.at().is_some())
+        {
+            let examined = caller.examine(&[]);
+            self.take_in(examined, speaking)?;
         }
         self.review_requests();
         Ok(())

@@ -1,7 +1,7 @@
 //! Upstream connections that wait for the next request. Each worker thread keeps its own, and none is ever shared between two callers: what an
 //! application may take as said of a connection was said of one peer.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(super) type For = Option<Arc<SpiffeId>>;
 pub(super) struct Pool {
     shards: Box<[Mutex<Shard>]>,
     max_idle: usize,
+    /// The endpoint was asked for HTTP/2 in ALPN, and agreed to HTTP/1.1 only.
+    pub(super) declined_http2: AtomicBool,
     /// Held by whoever opens a connection that others will share.
     pub(super) opening: tokio::sync::Mutex<()>,
 }
@@ -35,6 +37,7 @@ impl Pool {
         Self {
             shards: (0..workers).map(|_| Mutex::default()).collect(),
             max_idle,
+            declined_http2: AtomicBool::new(false),
             opening: tokio::sync::Mutex::default(),
         }
     }
@@ -77,6 +80,7 @@ impl Pool {
 
     /// Gives up what waited too long, or can take no more requests.
     pub(super) fn sweep(&self, longest: Duration) {
+        self.declined_http2.store(false, Ordering::Relaxed); // it may have learnt it
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.http1.retain_mut(|(_, connection)| connection.idle() < longest && connection.is_alive());

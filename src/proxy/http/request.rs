@@ -104,7 +104,8 @@ impl Gateway {
             return self.connect(&destination, terms.as_ref(), guard).await;
         }
         let request = self.prepare(&understood, parts, body, rule.as_deref(), guard)?;
-        let (answer, lease) = self.forward(&destination, terms.as_ref(), request, guard).await.map_err(refused)?;
+        let (answer, lease) =
+            self.forward(&destination, terms.as_ref(), request, guard).await.map_err(|failure| refused(&failure))?;
         guard.exchange.answered();
         self.receive(&understood.wish, answer, lease).await
     }
@@ -284,8 +285,8 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
 }
 
 /// What a client is told of an upstream's failure.
-pub(super) fn refused(failure: Failure) -> Refused {
-    let class = match &failure {
+pub(super) fn refused(failure: &Failure) -> Refused {
+    let class = match failure {
         Failure::Identity(_) => Class::Overloaded,
         Failure::Connect(error) if error.is_timeout() => Class::UpstreamTimeout,
         Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) => Class::UpstreamFailed,

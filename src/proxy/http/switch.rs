@@ -34,10 +34,10 @@ impl Gateway {
         };
         let patience = self.limits.connect_timeout;
         let claim = destination.balancer.claim(&[], patience).await;
-        let claim = claim.map_err(|error| refused(Failure::NoAddress(error)))?;
+        let claim = claim.map_err(|error| refused(&Failure::NoAddress(error)))?;
         guard.told.target = Some(claim.address.to_string());
         let secured = self.secure(&connectors.tunnel, destination, &claim, terms, patience).await;
-        let (wire, server) = secured.inspect_err(|_| claim.failed()).map_err(refused)?;
+        let (wire, server) = secured.inspect_err(|_| claim.failed()).map_err(|failure| refused(&failure))?;
         claim.succeeded();
         let server = Arc::new(server);
         let _ = guard.exchange.server.set(server);

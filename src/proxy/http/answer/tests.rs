@@ -66,7 +66,7 @@ async fn every_class_has_its_word_and_a_valid_body() {
 #[tokio::test]
 async fn the_answer_to_head_has_the_headers_alone() {
     let answer = answer(Class::NoRoute);
-    let [head, get] = [Method::HEAD, Method::GET].map(|method| answer.to(&method, &HeaderMap::new()));
+    let [head, get] = [Method::HEAD, Method::GET].map(|method| answer.to(Asker::of(&method, &HeaderMap::new())));
     assert_eq!(head.headers(), get.headers());
     assert!(body(head).await.is_empty());
 }

@@ -112,10 +112,8 @@ fn judge(request: &Request<'_, '_>, head: &[u8]) -> Result<Head, Fault> {
     for Header { name, value } in request.headers.iter() {
         match name.len() {
             7 if name.eq_ignore_ascii_case("upgrade") => upgrade |= minor == 1,
-            14 if name.eq_ignore_ascii_case("content-length") => {
-                if length.replace(parse_length(value)?).is_some() {
-                    return Err(Fault::RepeatedLength);
-                }
+            14 if name.eq_ignore_ascii_case("content-length") && length.replace(parse_length(value)?).is_some() => {
+                return Err(Fault::RepeatedLength);
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 if minor == 0 {
