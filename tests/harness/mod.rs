@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+pub(crate) mod http;
 pub(crate) mod process;
 
 use std::io;
@@ -222,6 +223,11 @@ impl Peer {
     pub(crate) fn presenting(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Self {
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(key).unwrap();
         Self { key: Some(Arc::new(CertifiedKey::new(chain, key))), ..Self::anonymous() }
+    }
+
+    /// The same peer, offering one protocol in ALPN.
+    pub(crate) fn offering(self, protocol: &str) -> Self {
+        Self { alpn: vec![protocol.as_bytes().to_vec()], ..self }
     }
 
     /// The same peer, with one version of TLS.

@@ -1,0 +1,8 @@
+//! HTTP through the gate: requests that carry the caller's identity, rules per method and path, refusals in words a client understands, and an
+//! egress proxy for whole applications.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod inbound;
