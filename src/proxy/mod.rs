@@ -1,6 +1,7 @@
 //! Listeners and the connections on them: permit, accept, record, spawn.
 
 mod error;
+mod http;
 mod inbound;
 mod listen;
 mod live;

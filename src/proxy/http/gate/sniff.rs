@@ -1,0 +1,66 @@
+//! Which HTTP a client speaks where nothing has agreed on it: the first bytes tell.
+
+use std::future::poll_fn;
+use std::io::Result;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::{Gate, Limits};
+
+/// The two ways in which HTTP is put on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl<IO: AsyncRead + Unpin> Gate<IO> {
+    /// Reads the first bytes, until they are the preface of HTTP/2 or are not. `None`: the connection ended before there was one.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(in crate::proxy) async fn sniff(mut io: IO, limits: Limits) -> Result<Option<(Protocol, Self)>> {
+        let mut first = BytesMut::new();
+        let protocol = loop {
+            let read = poll_fn(|cx| poll_some(&mut io, cx, &mut first)).await?;
+            match told_by(&first) {
+                Some(protocol) => break protocol,
+                None if read > 0 => {}
+                None if first.is_empty() => return Ok(None),
+                None => break Protocol::Http1,
+            }
+        };
+        let count = first.len();
+        let gate = match protocol {
+            Protocol::Http1 => Self::new(io, first.freeze(), limits),
+            Protocol::Http2 => Self::open(io, first.freeze()),
+        };
+        gate.watch.count_read(count);
+        Ok(Some((protocol, gate)))
+    }
+}
+
+/// Reads once, so little that it needs no buffer while it waits.
+fn poll_some<IO: AsyncRead + Unpin>(io: &mut IO, cx: &mut Context<'_>, to: &mut BytesMut) -> Poll<Result<usize>> {
+    let mut room = [0; 2048];
+    let mut room = ReadBuf::new(&mut room);
+    ready!(Pin::new(io).poll_read(cx, &mut room))?;
+    to.extend_from_slice(room.filled());
+    Poll::Ready(Ok(room.filled().len()))
+}
+
+fn told_by(first: &[u8]) -> Option<Protocol> {
+    if first.starts_with(PREFACE) {
+        Some(Protocol::Http2)
+    } else if PREFACE.starts_with(first) {
+        None
+    } else {
+        Some(Protocol::Http1)
+    }
+}
