@@ -110,21 +110,20 @@ fn judge(request: &Request<'_, '_>, head: &[u8]) -> Result<Head, Fault> {
     let is_connect = method == "CONNECT";
     let (mut length, mut chunked, mut upgrade) = (None, false, is_connect);
     for Header { name, value } in request.headers.iter() {
-        match name.len() {
-            7 if name.eq_ignore_ascii_case("upgrade") => upgrade |= minor == 1,
-            14 if name.eq_ignore_ascii_case("content-length") && length.replace(parse_length(value)?).is_some() => {
+        if name.eq_ignore_ascii_case("content-length") {
+            if length.replace(parse_length(value)?).is_some() {
                 return Err(Fault::RepeatedLength);
             }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                if minor == 0 {
-                    return Err(Fault::EncodingInHttp10);
-                }
-                if chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Fault::Encoding);
-                }
-                chunked = true;
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            if minor == 0 {
+                return Err(Fault::EncodingInHttp10);
             }
-            _ => {}
+            if chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Fault::Encoding);
+            }
+            chunked = true;
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            upgrade |= minor == 1;
         }
     }
     let body = match (length, chunked) {

@@ -6,6 +6,8 @@ mod fault;
 mod head;
 mod io;
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod served;
 mod sniff;
 #[cfg(test)]
@@ -254,7 +256,7 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
     fn poll_refused(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         self.watch.wait(cx);
         if self.watch.finished() == self.admitted && self.flushed == self.admitted {
-            self.is_due = true;
+            self.is_due = self.watch.fault().is_some_and(|fault| fault.status().is_some());
             return Poll::Ready(Ok(()));
         }
         self.poll_end(cx, buf)
@@ -280,15 +282,18 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
         self.watch.has_expired()
     }
 
-    /// The client ended its side. What it sent of a head may be refused for what it is rather than for being cut off.
+    /// Nothing is added to the head any more: refused for what it is, if it can be, and else for being cut off.
+    fn cut_off(&mut self, fault: Fault) {
+        self.judge_held();
+        if matches!(self.state, State::Head) {
+            self.refuse(fault);
+        }
+    }
+
+    /// The client ended its side.
     fn end(&mut self) {
         match self.state {
-            State::Head if head::has_begun(&self.held) => {
-                self.judge_held();
-                if matches!(self.state, State::Head) {
-                    self.watch.note_fault(Fault::Truncated);
-                }
-            }
+            State::Head if head::has_begun(&self.held) => self.cut_off(Fault::Truncated),
             State::Pass { .. } | State::Chunks(_) => self.watch.note_fault(Fault::Truncated),
             State::Head | State::Upgrading | State::Refused | State::Broken(_) | State::Open => {}
         }
@@ -331,7 +336,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending if this.is_late(cx) => this.refuse(Fault::Timeout),
+                Poll::Pending if this.is_late(cx) => this.cut_off(Fault::Timeout),
                 Poll::Pending => return Poll::Pending,
             }
         }
