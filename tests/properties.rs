@@ -370,7 +370,7 @@ fn path_means(pattern: &[&str], path: &[&str], same: &dyn Fn(&str, &str) -> bool
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1536, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_a_path_or_is_refused(text in any::<String>()) {
@@ -464,7 +464,7 @@ proptest! {
 // ---- requests
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2048, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
     fn whose_request_is_let_through_is_let_in(rules in some_http_rules(), id in a_workload(), asked in a_request()) {

@@ -1,5 +1,5 @@
 //! Paths, hosts and patterns over them: what they become, what they match, and the sentences that an operator reads, word by word.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use svidgate::policy::{HostPattern, PathPattern, RequestPath, Specificity, normal_host};
 
