@@ -153,3 +153,124 @@ fn credentials_that_are_not_there_end_with_1_and_the_rest_is_told() {
     assert_eq!(report["verdict"], "credentials_not_usable");
     assert_eq!(report["listeners"][0]["name"], "web");
 }
+
+/// An HTTP listener of each side, both with something to warn of.
+fn http_listeners(dir: &Path) -> String {
+    format!(
+        r#"[identity]
+dir = {:?}
+[[inbound]]
+name = "orders"
+listen = ":8443"
+target = ["h2c://127.0.0.1:8080", "h2c:unix:/no/such/socket"]
+protocol = "http"
+identity_headers = ["x-forwarded-client-cert", "x-spiffe-id"]
+own_headers = {{ x-caller = "spiffe_id" }}
+[[inbound.rule]]
+name = "readers"
+peers = "spiffe://prod.example/**"
+methods = ["GET", "HEAD"]
+paths = "/orders/**"
+hosts = ["orders.example", "*.orders.example"]
+[[outbound]]
+name = "egress"
+listen = "127.0.0.1:3128"
+protocol = "http"
+[[outbound.route]]
+name = "billing"
+hosts = "{{0}}.{{1}}.svc"
+target = ["{{0}}.{{1}}.svc:8443", "no-such-host.invalid:80"]
+expect = ["spiffe://prod.example/ns/{{1}}/sa/{{0}}", "spiffe://other.example/ns/{{1}}"]
+server_name = "billing.example"
+"#,
+        dir.to_str().unwrap()
+    )
+}
+
+#[test]
+fn what_http_listeners_would_do_is_told_with_routes_conditions_and_headers() {
+    let dir = tempfile::tempdir().unwrap();
+    mint(dir.path());
+    let file = write(dir.path(), &http_listeners(dir.path()));
+    let output = svidgate(&["check", "--config", &file]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    let told = "\
+inbound orders: [::]:8443 to h2c://127.0.0.1:8080, h2c:unix:/no/such/socket (http)
+  headers x-forwarded-client-cert (sanitize_set), x-spiffe-id, x-caller = spiffe_id
+  allow by readers
+    spiffe://prod.example/**
+    methods GET, HEAD
+    paths /orders/**
+    hosts orders.example, *.orders.example
+outbound egress: 127.0.0.1:3128 by routes (http)
+  route billing: {0}.{1}.svc to {0}.{1}.svc:8443, no-such-host.invalid:80
+    spiffe://prod.example/ns/{1}/sa/{0}
+    spiffe://other.example/ns/{1}
+";
+    assert!(out.ends_with(told), "{out}");
+    let output = svidgate(&["check", "--config", &file, "--json"]);
+    let report = serde_json::from_slice::<Value>(&output.stdout).unwrap();
+    let [orders, egress] = &report["listeners"].as_array().unwrap()[..] else { unreachable!("{report}") };
+    assert_eq!(orders["protocol"], "http");
+    assert_eq!(orders["targets"][0], "h2c://127.0.0.1:8080");
+    assert_eq!(orders["identity_headers"], serde_json::json!(["x-forwarded-client-cert", "x-spiffe-id"]));
+    assert_eq!(orders["xfcc"], "sanitize_set");
+    assert_eq!(orders["own_headers"], serde_json::json!({ "x-caller": "spiffe_id" }));
+    assert_eq!(orders["rules"][0]["methods"], serde_json::json!(["GET", "HEAD"]));
+    assert_eq!(orders["rules"][0]["paths"], serde_json::json!(["/orders/**"]));
+    assert_eq!(orders["rules"][0]["hosts"][1], "*.orders.example");
+    assert_eq!(
+        egress["routes"],
+        serde_json::json!([{
+            "name": "billing",
+            "hosts": ["{0}.{1}.svc"],
+            "targets": ["{0}.{1}.svc:8443", "no-such-host.invalid:80"],
+            "expect": ["spiffe://prod.example/ns/{1}/sa/{0}", "spiffe://other.example/ns/{1}"],
+            "server_name": "billing.example",
+        }])
+    );
+}
+
+#[test]
+fn what_is_amiss_with_a_route_is_a_warning_at_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    mint(dir.path());
+    let file = write(dir.path(), &http_listeners(dir.path()));
+    let output = svidgate(&["check", "--config", &file]);
+    let err = text(&output.stderr);
+    assert!(err.contains(&format!("warning: {file}:6:35: there is no socket `/no/such/socket` now\n")), "{err}");
+    assert!(err.contains(&format!("warning: {file}:23:31: `no-such-host.invalid` does not resolve now: ")), "{err}");
+    let domain = "route `billing` of `egress` names trust domain `other.example`, of which there is no trust bundle";
+    assert!(err.contains(&format!("warning: {file}:24:50: {domain}: no peer can match\n")), "{err}");
+    let at_places = err.lines().filter(|line| line.contains(&file)).count();
+    assert_eq!(at_places, 3, "{err}");
+}
+
+#[test]
+fn the_quick_commands_take_http() {
+    for verb in ["inbound", "outbound"] {
+        let help = svidgate(&[verb, "--help"]);
+        assert!(text(&help.stdout).contains("What the bytes are: tcp or http"), "{verb}");
+    }
+    let output =
+        svidgate(&["inbound", "--listen", ":1", "--target", "h2c://localhost:1", "--allow", "spiffe://prod.example/x"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        text(&output.stderr),
+        "error: --target: `h2c` is about HTTP; this listener passes on bytes\nhint: give `--protocol http`\n"
+    );
+    let output = svidgate(&[
+        "outbound",
+        "--listen",
+        "localhost:1",
+        "--target",
+        "h2c://a:1",
+        "--expect",
+        "spiffe://prod.example/x",
+        "--protocol",
+        "http",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).ends_with("hint: write \"a:1\", and `alpn = [\"h2\"]` for HTTP/2\n"));
+}

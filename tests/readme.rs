@@ -34,31 +34,51 @@ fn the_two_commands_come_first() {
     assert_eq!(blocks("sh")[..2], ["cargo run --release -- demo\n", "cargo test\n"]);
 }
 
+/// The rows of the table whose head names the table `path` of the file.
+fn rows(path: &str) -> Vec<&'static str> {
+    let head = format!("[{path}]");
+    let is_head = |line: &&str| line.starts_with("| `[") && line.contains(&head);
+    let found = README.lines().skip_while(|line| !is_head(line)).take_while(|line| line.starts_with('|'));
+    let found = found.collect::<Vec<_>>();
+    assert!(!found.is_empty(), "the README has no table for `{path}`");
+    found
+}
+
+/// A default as it may stand in a row, in parts where it is a list.
+fn parts(default: &Value) -> Vec<String> {
+    match default {
+        Value::Array(items) => items.iter().flat_map(parts).collect(),
+        Value::String(text) => vec![text.clone()],
+        Value::Null => Vec::new(),
+        other => vec![other.to_string()],
+    }
+}
+
 #[test]
 fn every_key_of_the_configuration_stands_in_the_readme_with_its_default() {
-    fn check(schema: &Value) {
-        for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-            if let Some(line) = README.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{key}`")))
-            {
-                // A `false` or `true` in a row of several keys stands there too.
-                if let Some(default) = property["default"].as_str().filter(|_| !line.contains("[[")) {
-                    assert!(line.contains(default), "the README gives another default for `{key}`: {line}");
-                }
-            } else {
-                let is_table = README.contains(&format!("[{key}]"));
-                let in_rule = key == "rule" && README.contains("[[inbound.rule]]");
-                assert!(is_table || in_rule, "the README does not name `{key}`");
+    fn check(table: &Value, path: &str) {
+        for (key, property) in table["properties"].as_object().unwrap() {
+            let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let nested = [property, &property["items"]].into_iter().find(|schema| schema["properties"].is_object());
+            if let Some(nested) = nested {
+                check(nested, &inner);
+                continue;
             }
-            check(property);
-            check(&property["items"]);
+            let row = rows(path).into_iter().find(|row| {
+                let keys = row.split('|').nth(1).unwrap();
+                keys.contains(&format!("`{key}`"))
+            });
+            let row = row.unwrap_or_else(|| panic!("the README does not name `{inner}`"));
+            let default = row.split('|').nth(2).unwrap();
+            for part in parts(&property["default"]) {
+                assert!(default.contains(&part), "the README gives another default for `{inner}`: {row}");
+            }
         }
     }
     let schema = schema();
-    assert!(
-        schema["properties"]["limits"]["properties"]["max_connections"].is_object(),
-        "the schema has another shape"
-    );
-    check(&schema);
+    let limits = &schema["properties"]["limits"]["properties"];
+    assert!(limits["http"]["properties"]["max_headers"].is_object(), "the schema has another shape");
+    check(&schema, "");
 }
 
 #[test]

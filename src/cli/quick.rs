@@ -12,7 +12,8 @@ pub(super) struct Inbound {
     /// Where peers connect to with mutual TLS: HOST:PORT, :PORT for every address, or unix:/path
     #[arg(long, value_name = "ADDR")]
     listen: String,
-    /// The service on this machine: HOST:PORT or unix:/path; several are tried in order
+    /// The service on this machine: HOST:PORT or unix:/path; several are tried in order. With `--protocol http`, h2c://HOST:PORT or
+    /// h2c:unix:/path speaks HTTP/2 to it
     #[arg(long, value_name = "ADDR", required = true, num_args = 1..)]
     target: Vec<String>,
     /// Who may connect: a SPIFFE ID, `*` for one segment, a trailing `/**` for one or more
@@ -53,10 +54,10 @@ struct Both {
     /// The directory of our own credentials; without it the well-known places are tried
     #[arg(long, value_name = "DIR")]
     identity: Option<PathBuf>,
-    /// What the bytes are: tcp
+    /// What the bytes are: tcp or http [default: tcp]
     #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<String>,
-    /// The protocols of ALPN, most wanted first, such as `h2`; without it none is negotiated
+    /// The protocols of ALPN, most wanted first, such as `h2`; without it none is negotiated, or what HTTP needs with `--protocol http`
     #[arg(long, value_name = "NAME", num_args = 1..)]
     alpn: Vec<String>,
     /// The lowest version of TLS spoken: 1.2 or 1.3 [default: 1.3]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, ConfigError, Direction, Listener, Place};
+use super::listener;
+use crate::config::{Config, ConfigError, Place};
 use crate::credentials::{CredentialsError, Finding, Loaded};
-use crate::policy::{Action, Rule};
 use crate::spiffe::UnixTime;
 
 /// What a check found.
@@ -70,7 +70,7 @@ impl Report {
         problems.flush()?;
         writeln!(summary, "{}: the configuration is good", self.file)?;
         identity(read, summary)?;
-        read.config.listeners.iter().try_for_each(|one| listener(one, summary))
+        read.config.listeners.iter().try_for_each(|one| listener::write(one, summary))
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -96,7 +96,7 @@ impl Report {
         json!({
             "file": self.file, "verdict": verdict, "errors": errors, "warnings": warnings.collect::<Vec<_>>(),
             "identity": identity, "findings": read.findings,
-            "listeners": read.config.listeners.iter().map(listener_json).collect::<Vec<_>>(),
+            "listeners": read.config.listeners.iter().map(listener::to_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -119,33 +119,6 @@ fn identity(read: &Read, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  trusts {}", domains.join(", "))
 }
 
-fn listener(listener: &Listener, out: &mut impl Write) -> io::Result<()> {
-    let targets = listener.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let side = side(listener);
-    writeln!(out, "{side} {}: {} to {targets}", listener.name, listener.listen)?;
-    listener.policy.rules().iter().try_for_each(|one| rule(one, out))
-}
-
-fn rule(rule: &Rule, out: &mut impl Write) -> io::Result<()> {
-    let shadow = if rule.enforce { "" } else { " (shadow: not enforced)" };
-    writeln!(out, "  {} by {}{shadow}", action(rule), rule.name)?;
-    rule.peers.iter().try_for_each(|pattern| writeln!(out, "    {pattern}"))
-}
-
-fn side(listener: &Listener) -> &'static str {
-    match listener.direction {
-        Direction::Inbound => "inbound",
-        Direction::Outbound { .. } => "outbound",
-    }
-}
-
-fn action(rule: &Rule) -> &'static str {
-    match rule.action {
-        Action::Allow => "allow",
-        Action::Deny => "deny",
-    }
-}
-
 fn problem(place: &Place, message: &str, hint: Option<&str>) -> Value {
     let (file, line, column) = match place {
         Place::Position { file, line, column } => (Some(&**file), Some(*line), Some(*column)),
@@ -164,19 +137,5 @@ fn identity_json(loaded: &Loaded) -> Value {
         "layout": loaded.layout,
         "valid_until_unix_seconds": svid.valid_until.as_secs(),
         "trust_domains": domains.collect::<Vec<_>>(),
-    })
-}
-
-fn listener_json(listener: &Listener) -> Value {
-    let rules = listener.policy.rules().iter().map(|rule| {
-        let peers = rule.peers.iter().map(ToString::to_string).collect::<Vec<_>>();
-        json!({ "name": &*rule.name, "action": action(rule), "peers": peers, "enforce": rule.enforce })
-    });
-    json!({
-        "name": &*listener.name,
-        "side": side(listener),
-        "listen": listener.listen.to_string(),
-        "targets": listener.targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "rules": rules.collect::<Vec<_>>(),
     })
 }

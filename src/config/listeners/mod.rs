@@ -202,11 +202,12 @@ impl Reader<'_, '_> {
                 self.faults.add_with_hint(table, "there is neither a route nor a target", hint);
                 return None;
             }
+            let targets = self.targets(table, TARGET_HINT, keys.target);
             let expect = self.expect(table, keys.expect);
             return Some(Onward {
                 server_name: keys.server_name.value(self.faults),
                 policy: Policy::new(vec![Rule::allow("expect", expect)]),
-                targets: self.targets(table, TARGET_HINT, keys.target)?,
+                targets: targets?,
                 routes: Vec::new(),
             });
         }

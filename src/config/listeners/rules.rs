@@ -37,8 +37,7 @@ impl Reader<'_, '_> {
             let written = table.action.is_present();
             let action = table.action.value(self.faults);
             let enforce = table.enforce.value(self.faults).unwrap_or(true);
-            may_allow |=
-                if written && action.is_none() { true } else { enforce && action.unwrap_or_default() == Action::Allow };
+            may_allow |= (written && action.is_none()) || (enforce && action.unwrap_or_default() == Action::Allow);
             self.only_http(
                 protocol,
                 &[("methods", table.methods.at()), ("paths", table.paths.at()), ("hosts", table.hosts.at())],
