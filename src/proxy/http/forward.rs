@@ -167,7 +167,7 @@ impl Gateway {
 
     /// Whether a request goes on as HTTP/2. What asks to be given over to another protocol does not: HTTP/2 has no `Upgrade` (RFC 9113 §8.6).
     pub(super) fn wants_http2(&self, version: Version, headers: &HeaderMap) -> bool {
-        let asked = self.always_http2() || (self.is_outbound() && version == Version::HTTP_2);
+        let asked = self.prefers_http2 || (self.is_outbound() && version == Version::HTTP_2);
         asked && !headers.contains_key(header::UPGRADE)
     }
 

@@ -11,7 +11,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -36,6 +36,9 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// reset, and a reset can overtake the last that we said.
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 256 * 1024;
+
+/// What hyper may hold of a client's bytes, and of the answers to it, on an HTTP/1.1 connection, besides a head.
+const HTTP1_BUFFER: usize = 256 * 1024;
 
 /// How often a peer of an HTTP/2 connection is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(60);
@@ -73,7 +76,7 @@ struct Keeper {
 }
 
 /// What hyper reads from and writes to.
-type ClientStream = TokioIo<Gate<Leash>>;
+type ClientStream = Gate<Leash>;
 
 /// hyper at work on a connection.
 enum Speaking<S: HttpService<Incoming>> {
@@ -92,16 +95,17 @@ impl Keeper {
             let (client, gateway) = (self.client.clone(), self.gateway.clone());
             service_fn(move |request: Request<Incoming>| request::serve(client.clone(), gateway.clone(), request))
         };
-        let stream = TokioIo::new(gate);
         let mut speaking = match protocol {
             Protocol::Http1 => {
-                // What the limits say of heads the gate has seen to.
+                // What the limits say of heads, and of how long they take, the gate has seen to: hyper must take all that it lets through.
+                let HttpLimits { max_headers, max_header_bytes, .. } = self.gateway.limits.http;
                 let mut builder = http1::Builder::new();
-                builder.max_headers(self.gateway.limits.http.max_headers.saturating_add(1));
-                Speaking::Http1(Box::new(builder.serve_connection(stream, requests)))
+                builder.max_headers(max_headers).max_buf_size(max_header_bytes.saturating_add(HTTP1_BUFFER));
+                builder.header_read_timeout(None);
+                Speaking::Http1(Box::new(builder.serve_connection(gate, requests)))
             }
             Protocol::Http2 => {
-                let connection = http2_builder(&self.gateway.limits.http).serve_connection(stream, requests);
+                let connection = http2_builder(&self.gateway.limits.http).serve_connection(gate, requests);
                 Speaking::Http2(Box::pin(connection))
             }
         };
@@ -112,7 +116,7 @@ impl Keeper {
                 client.leash.cut();
                 Err(error)
             }
-            (Ok(()), Speaking::Http1(hyper)) => self.part(hyper.into_parts().io.into_inner(), connection).await,
+            (Ok(()), Speaking::Http1(hyper)) => self.part(hyper.into_parts().io, connection).await,
             (Ok(()), Speaking::Http2(_)) => Ok(()),
         };
         let (read, written) = (client.watch.read(), client.watch.written());

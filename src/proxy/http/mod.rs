@@ -59,6 +59,10 @@ pub(super) struct Gateway {
     limits: Limits,
     /// How to make mutual TLS towards a target; plaintext where there is none of these.
     connectors: Option<Connectors>,
+    /// Whether requests go on as HTTP/2 whatever they came in.
+    prefers_http2: bool,
+    /// Whether a target may be spoken to in HTTP/1.1, which alone has `Upgrade`.
+    upgrades: bool,
     routes: Routes,
     on_expiry: OnExpiry,
     names: Arc<IdentityNames>,
@@ -73,6 +77,20 @@ struct Connectors {
     tunnel: Connector,
 }
 
+impl Connectors {
+    /// What is offered in ALPN, as far as the configuration leaves it open, is what the request came in.
+    fn new(listener: &config::Listener, limits: &Limits) -> Result<Self, rustls::Error> {
+        let is_spoken = |protocol: &[u8]| listener.alpn.is_empty() || listener.alpn.iter().any(|name| name == protocol);
+        let connector = |offered: &[&[u8]]| {
+            let offered = offered.iter().filter(|protocol| is_spoken(protocol)).map(|protocol| protocol.to_vec());
+            Connector::new(offered.collect(), listener.min_tls, limits.handshake_timeout)
+        };
+        let either: &[&[u8]] = &[HTTP2, HTTP1];
+        let http1 = if is_spoken(HTTP1) { &[HTTP1] } else { either };
+        Ok(Self { http1: connector(http1)?, http2: connector(either)?, tunnel: connector(&[])? })
+    }
+}
+
 impl Gateway {
     /// What `listener` shall do with requests.
     ///
@@ -83,24 +101,24 @@ impl Gateway {
         http: &Arc<Http>,
         limits: &Limits,
     ) -> Result<Arc<Self>, rustls::Error> {
-        let connector = |alpn: Vec<Vec<u8>>| Connector::new(alpn, listener.min_tls, limits.handshake_timeout);
         let connectors = match listener.direction {
             Direction::Inbound => None,
-            Direction::Outbound { .. } => {
-                let of_http1 = if listener.alpn.is_empty() { vec![HTTP1.to_vec()] } else { listener.alpn.clone() };
-                let of_http2 =
-                    if listener.alpn.is_empty() { vec![HTTP2.to_vec(), HTTP1.to_vec()] } else { of_http1.clone() };
-                Some(Connectors {
-                    http1: connector(of_http1)?,
-                    http2: connector(of_http2)?,
-                    tunnel: connector(Vec::new())?,
-                })
+            Direction::Outbound { .. } => Some(Connectors::new(listener, limits)?),
+        };
+        let speaks = |protocol: &[u8]| listener.alpn.iter().any(|name| name == protocol);
+        let (prefers_http2, upgrades) = match http.upstream {
+            HttpVersions::Http2 => (true, false),
+            HttpVersions::AsAsked => {
+                let is_outbound_with = connectors.is_some() && !listener.alpn.is_empty();
+                (is_outbound_with && speaks(HTTP2), !is_outbound_with || speaks(HTTP1))
             }
         };
         let gateway = Arc::new(Self {
             http: http.clone(),
             limits: limits.clone(),
             connectors,
+            prefers_http2,
+            upgrades,
             routes: Routes::new(listener, &http.routes, limits),
             on_expiry: listener.on_expiry,
             names: Arc::new(IdentityNames::new(&http.identity_headers)),
@@ -115,10 +133,6 @@ impl Gateway {
 
     fn is_outbound(&self) -> bool {
         self.connectors.is_some()
-    }
-
-    fn always_http2(&self) -> bool {
-        self.http.upstream == HttpVersions::Http2
     }
 
     /// Reaches a claimed endpoint, and proves who is there where that is mutual TLS. Tells whether HTTP/2 is spoken.

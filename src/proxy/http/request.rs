@@ -63,7 +63,7 @@ pub(super) async fn serve(
     let (mut parts, body) = request.into_parts();
     let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let understood = Understood::of(&parts);
+    let understood = Understood::of(&parts, gateway.upgrades);
     let exchange = match &understood {
         Ok(understood) => Exchange::new(understood, version),
         Err(_) => Exchange::not_understood(&parts),
