@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::balance::Endpoint;
 use super::body::RequestBody;
@@ -54,6 +54,7 @@ impl ConnectError {
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     driver: Option<Box<http1::Connection<TokioIo<Leash>, RequestBody>>>,
+    is_over: bool,
     leash: Arc<LeashState>,
     pub(super) server: Option<Arc<Server>>,
     waiting_since: Instant,
@@ -68,13 +69,23 @@ impl Http1 {
             .max_header_size(limits.max_header_bytes)
             .handshake(TokioIo::new(leash))
             .await?;
-        Ok(Self { sender, driver: Some(Box::new(driver)), leash: state, server, waiting_since: Instant::now() })
+        Ok(Self {
+            sender,
+            driver: Some(Box::new(driver)),
+            is_over: false,
+            leash: state,
+            server,
+            waiting_since: Instant::now(),
+        })
     }
 
     /// Does what can be done now; ready when the connection is over.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
-        Pin::new(&mut **driver).poll(cx).map(|_| ())
+        // Once over, it is not asked again: after an upgrade hyper would shut down what the other protocol goes on with.
+        let Some(driver) = self.driver.as_mut().filter(|_| !self.is_over) else { return Poll::Ready(()) };
+        let driven = Pin::new(&mut **driver).poll(cx).map(|_| ());
+        self.is_over = driven.is_ready();
+        driven
     }
 
     /// Whether it still stands, as far as we have been told.
@@ -155,12 +166,7 @@ impl Drop for Stream {
 
 impl Http2 {
     /// A connection on a fresh wire.
-    pub(super) async fn begin(
-        wire: Wire,
-        server: Option<Arc<Server>>,
-        limits: &HttpLimits,
-        patience: Duration,
-    ) -> Result<Self, io::Error> {
+    pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -171,9 +177,8 @@ impl Http2 {
             .initial_connection_window_size(small(limits.connection_buffer))
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
-        let begun = timeout(patience, builder.handshake(TokioIo::new(Leash::new(wire).0))).await;
-        let (sender, mut driver) =
-            begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        // It says its part, and does not wait for the peer's.
+        let (sender, mut driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams: AtomicUsize::new(driver.current_max_send_streams()),
