@@ -6,3 +6,6 @@
 mod harness;
 
 mod inbound;
+mod logged;
+mod outbound;
+mod upstream;
