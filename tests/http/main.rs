@@ -5,4 +5,10 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod follow;
+mod frames;
+mod framing;
+mod identity;
 mod inbound;
+mod rules;
+mod scene;
