@@ -54,6 +54,7 @@ impl ConnectError {
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     driver: Option<Box<http1::Connection<TokioIo<Leash>, RequestBody>>>,
+    /// The driver has nothing more to do.
     is_over: bool,
     leash: Arc<LeashState>,
     pub(super) server: Option<Arc<Server>>,
@@ -69,23 +70,17 @@ impl Http1 {
             .max_header_size(limits.max_header_bytes)
             .handshake(TokioIo::new(leash))
             .await?;
-        Ok(Self {
-            sender,
-            driver: Some(Box::new(driver)),
-            is_over: false,
-            leash: state,
-            server,
-            waiting_since: Instant::now(),
-        })
+        let (driver, waiting_since) = (Some(Box::new(driver)), Instant::now());
+        Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since })
     }
 
-    /// Does what can be done now; ready when the connection is over.
+    /// Does what can be done now; ready when the connection is over, or given over to another protocol.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Once over, it is not asked again: after an upgrade hyper would shut down what the other protocol goes on with.
         let Some(driver) = self.driver.as_mut().filter(|_| !self.is_over) else { return Poll::Ready(()) };
-        let driven = Pin::new(&mut **driver).poll(cx).map(|_| ());
-        self.is_over = driven.is_ready();
-        driven
+        let over = Pin::new(&mut **driver).poll(cx).map(|_| ());
+        // Asked once more after it gave the wire over, hyper would shut that down.
+        self.is_over = over.is_ready();
+        over
     }
 
     /// Whether it still stands, as far as we have been told.

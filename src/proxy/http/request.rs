@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::answer::{Answer, Asker, Class};
+use super::answer::{Answer, Asker, Class, SVIDGATE_ID};
 use super::body::{AnswerBody, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
@@ -246,6 +246,10 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let (mut parts, body) = answer.into_parts();
         hygiene::hop_by_hop(&mut parts.headers);
+        if !self.is_outbound() {
+            // Outbound it is the word of another of us, and the way to its log.
+            parts.headers.remove(SVIDGATE_ID);
+        }
         forwarded::via(&mut parts.headers, parts.version);
         guard.told.status = Some(parts.status);
         parts.version = version.min(Version::HTTP_2);
