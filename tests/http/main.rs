@@ -12,6 +12,7 @@ mod identity;
 mod inbound;
 mod logged;
 mod outbound;
+mod routes;
 mod rules;
 mod scene;
 mod upstream;
