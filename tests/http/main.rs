@@ -12,6 +12,8 @@ mod identity;
 mod inbound;
 mod logged;
 mod outbound;
+mod retries;
+mod reuse;
 mod routes;
 mod rules;
 mod scene;
