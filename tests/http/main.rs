@@ -17,4 +17,5 @@ mod reuse;
 mod routes;
 mod rules;
 mod scene;
+mod trust;
 mod upstream;

@@ -170,15 +170,12 @@ impl Keeper {
         if orders.draining {
             speaking.call_last(&self.client);
         }
-        let grace = self.gateway.limits.close_grace;
         if let Some(caller) = &mut self.caller
             && let Some(examined) = caller.review(orders.terms.clone(), &[])
         {
             self.take_in(examined, speaking)?;
         }
-        if grace.is_zero() {
-            self.review_requests();
-        }
+        self.review_requests();
         Ok(())
     }
 
@@ -199,7 +196,7 @@ impl Keeper {
         self.closing.examined(examined, self.gateway.limits.close_grace)
     }
 
-    /// Requests under way that would now be refused, or whose server would be, are cut.
+    /// Requests under way that would now be refused, or whose server would be, are cut after their grace.
     fn review_requests(&self) {
         let orders = self.client.following.now().clone();
         let terms = orders.terms.as_ref().map(|terms| terms.credentials.clone());
@@ -207,7 +204,7 @@ impl Keeper {
             Way::Requests(gateway) => gateway.clone(),
             Way::Bytes(_) => self.gateway.clone(),
         };
-        self.client.review(&orders, |exchange| {
+        self.client.review(&orders, self.gateway.limits.close_grace, |exchange| {
             let destination = gateway.routes.find(&exchange.host)?;
             Some(destination.terms(terms.as_ref()?))
         });

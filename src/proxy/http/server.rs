@@ -54,18 +54,17 @@ impl Server {
     /// Examines it again where the terms decide otherwise than before, or a certificate of its path has expired.
     ///
     /// # Errors
-    /// When it would be refused now; from then on always.
+    /// When it would be refused now.
     pub(super) fn review(&self, terms: &Arc<Terms>) -> Result<(), Box<Refusal>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(refusal) = &state.refused {
-            return Err(refusal.clone());
-        }
-        let reviewed = match state.standing.review(Some(terms.clone()), &[]) {
-            Some(reviewed) => reviewed,
-            None if UnixTime::now() > state.standing.peer.valid_until() => state.standing.examine(&[]),
-            None => Ok(()),
+        let reviewed = match (state.standing.review(Some(terms.clone()), &[]), &state.refused) {
+            (Some(reviewed), _) => reviewed,
+            (None, Some(refusal)) => Err(refusal.clone()),
+            (None, None) if UnixTime::now() > state.standing.peer.valid_until() => state.standing.examine(&[]),
+            (None, None) => Ok(()),
         };
-        reviewed.inspect_err(|refusal| state.refused = Some(refusal.clone()))
+        state.refused = reviewed.clone().err();
+        reviewed
     }
 
     /// Whether a connection to it may be given a further request.
