@@ -14,6 +14,7 @@ mod logged;
 mod outbound;
 mod retries;
 mod reuse;
+mod rotation;
 mod routes;
 mod rules;
 mod scene;
