@@ -44,7 +44,8 @@ fn is_told_of_the_frontend(seen: &Seen) {
 async fn curl_speaks_either_version_with_a_client_certificate() {
     let (application, sides) = fronted().await;
     let url = format!("https://{}/orders/5?full=1", sides.outside());
-    for (version, told) in [("--http1.0", "hello 1.0 200"), ("--http1.1", "hello 1.1 200"), ("--http2", "hello 2 200")] {
+    for (version, told) in [("--http1.0", "hello 1.0 200"), ("--http1.1", "hello 1.1 200"), ("--http2", "hello 2 200")]
+    {
         let Some(mut curl) = curl(Some(&sides.web())) else { return };
         curl.args(["-H", "X-Spiffe-Id: evil", "-H", "X_Forwarded_Client-Cert: evil", "-H", "Client-Cert: evil"]);
         let told = if version == "--http1.0" { "hello 1.1 200" } else { told };
@@ -81,7 +82,9 @@ async fn bodies_of_every_framing_arrive_whole() {
 async fn a_refusal_is_a_problem_that_curl_can_read() {
     let (application, sides) = fronted().await;
     // Whatever a path is written like, it is one.
-    for path in ["/admin", "/admin/users", "/orders/../admin/users", "//admin//users", "/%61dmin/users", "/admin;x=1/users"] {
+    for path in
+        ["/admin", "/admin/users", "/orders/../admin/users", "//admin//users", "/%61dmin/users", "/admin;x=1/users"]
+    {
         for version in ["--http1.1", "--http2"] {
             let Some(mut curl) = curl(Some(&sides.web())) else { return };
             let url = format!("https://{}{path}", sides.outside());

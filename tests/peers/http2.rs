@@ -19,7 +19,13 @@ async fn nghttp_speaks_http2_with_a_client_certificate() {
     let told = succeeds(nghttp.arg(format!("https://{}/orders", sides.outside())));
     assert!(told.contains("The negotiated protocol: h2"), "{told}");
     assert_eq!(told.matches(":status: 200").count(), 200);
-    assert!(!told.contains("RST_STREAM") && !told.contains("GOAWAY frame <length=8, flags=0x00, stream_id=0>\n          (last_stream_id=0, error_code=INTERNAL"), "{told}");
+    assert!(
+        !told.contains("RST_STREAM")
+            && !told.contains(
+                "GOAWAY frame <length=8, flags=0x00, stream_id=0>\n          (last_stream_id=0, error_code=INTERNAL"
+            ),
+        "{told}"
+    );
     assert_eq!(application.seen().len(), 200);
 }
 

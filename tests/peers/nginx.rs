@@ -101,7 +101,10 @@ async fn answers_of_every_kind_come_back_as_they_are() {
         assert!(head.contains("accept-ranges: bytes"), "{url} {version}: {head}");
         assert_eq!(ask("/lines", &["--range", "5-14"]), lines[5..15], "{url} {version}");
         let ranges = ask("/lines", &["--range", "0-3,7-10"]);
-        assert!(ranges.contains(&format!("content-range: bytes 7-10/{length}").replace("content-range", "Content-Range")), "{ranges}");
+        assert!(
+            ranges.contains(&format!("content-range: bytes 7-10/{length}").replace("content-range", "Content-Range")),
+            "{ranges}"
+        );
         // Compressed on the fly, so without a length: chunked in HTTP/1.1.
         assert!(ask("/zipped", &["--compressed"]) == lines, "{url} {version}");
         let mut caller = ask("/caller", &[]);
