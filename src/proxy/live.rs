@@ -164,7 +164,7 @@ impl Closing {
     }
 }
 
-/// Runs the relay for as long as the connection stands.
+/// Runs the relay for as long as the connection stands, on the terms that `terms` reads off new orders.
 ///
 /// # Errors
 /// Why it ended other than cleanly; both sides then see a reset, except after an idle time in which nothing was left to deliver.
@@ -173,6 +173,7 @@ pub(super) async fn keep(
     mut standing: Standing,
     mut following: Following,
     limits: &Limits,
+    terms: impl Fn(&Orders) -> Option<Arc<Terms>>,
 ) -> Result<(), ConnectionError> {
     let mut closing = Closing::not_yet();
     let error = loop {
@@ -183,7 +184,7 @@ pub(super) async fn keep(
             orders = following.changed() => match orders {
                 // No sender is left where the listener is gone: then so must we be.
                 None | Some(Orders { forced: true, .. }) => break ConnectionError::Forced,
-                Some(orders) => standing.review(orders.terms, relay.peer_chain()),
+                Some(orders) => standing.review(terms(&orders), relay.peer_chain()),
             },
             () = sleep_until(wake) => {
                 if let Some(limit) = idle_limit(relay, limits).filter(|limit| relay.last_moved().elapsed() >= *limit) {

@@ -10,5 +10,8 @@ mod frames;
 mod framing;
 mod identity;
 mod inbound;
+mod logged;
+mod outbound;
 mod rules;
 mod scene;
+mod upstream;

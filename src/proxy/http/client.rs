@@ -248,7 +248,7 @@ impl Client {
             let verdict = policy.decide_request(&peer.id, &request).verdict;
             return (!verdict.is_allowed()).then(|| verdict.to_string());
         }
-        let server = exchange.server.get()?;
+        let server = exchange.server()?;
         match servers(exchange) {
             Some(terms) => server.review(&terms).err().map(|refusal| refusal.to_string()),
             None => Some("no route leads there any more".into()),
@@ -272,7 +272,7 @@ impl Client {
     /// The first instant at which something under way is to be looked at.
     pub(super) fn next_deadline(&self, limits: &Limits) -> Option<Instant> {
         let ongoing = self.ongoing();
-        let expiries = ongoing.iter().filter_map(|exchange| exchange.server.get()?.expiry());
+        let expiries = ongoing.iter().filter_map(|exchange| exchange.server()?.expiry());
         ongoing.iter().filter_map(|exchange| deadline(exchange, limits)).chain(expiries).min()
     }
 }

@@ -19,6 +19,7 @@ mod leash;
 mod pool;
 mod request;
 mod route;
+mod send;
 mod server;
 mod switch;
 mod target;
@@ -142,15 +143,15 @@ impl Gateway {
         claim: &Claim,
         terms: Option<&Arc<Terms>>,
         wants_http2: bool,
-        patience: Duration,
+        until: Instant,
     ) -> Result<(Wire, Option<Arc<Server>>, bool), Failure> {
         let Some(connectors) = &self.connectors else {
-            let dialled = destination.balancer.dial(claim, patience).await;
+            let dialled = destination.balancer.dial(claim, until).await;
             let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
             return Ok((Wire::Plain(socket), None, wants_http2));
         };
         let connector = if wants_http2 { &connectors.http2 } else { &connectors.http1 };
-        let (wire, server) = self.secure(connector, destination, claim, terms, patience).await?;
+        let (wire, server) = self.secure(connector, destination, claim, terms, until).await?;
         let speaks_http2 = match &wire {
             Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
             Wire::Plain(_) | Wire::Stream(_) => false,
@@ -165,11 +166,11 @@ impl Gateway {
         destination: &Destination,
         claim: &Claim,
         terms: Option<&Arc<Terms>>,
-        patience: Duration,
+        until: Instant,
     ) -> Result<(Wire, Server), Failure> {
         let terms = terms.ok_or(Unusable::Missing)?;
         terms.credentials.usable_at(UnixTime::now())?;
-        let dialled = destination.balancer.dial(claim, patience).await;
+        let dialled = destination.balancer.dial(claim, until).await;
         let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
         let name = sni(destination.server_name.as_ref(), &claim.target);
         let shaken = Box::pin(connector.connect(socket, name, terms)).await;
