@@ -266,7 +266,7 @@ impl Keeper {
     async fn part(&mut self, gate: Gate<Leash>, connection: &mut Connection) -> Result<(), ConnectionError> {
         let tunnel = self.client.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let GateParts { io, leftover: said, fault, is_due } = gate.into_parts();
-        let Some(wire) = io.into_wire() else { return Ok(()) };
+        let Some(mut wire) = io.into_wire() else { return Ok(()) };
         if let Some(tunnel) = tunnel {
             let following = self.client.following.clone();
             let (end, moved) = tunnel.carry(wire, said, following, &self.gateway.limits).await;
@@ -276,7 +276,11 @@ impl Keeper {
         match fault {
             Some(fault) if is_due => self.turn_away(wire, fault).await,
             Some(fault) => Err(ConnectionError::Malformed(fault.to_string())),
-            None => Ok(()),
+            None => {
+                // hyper does so itself, but not where a request once asked for an upgrade, also one that was refused.
+                let _ = timeout(PARTING, wire.shutdown()).await;
+                Ok(())
+            }
         }
     }
 
