@@ -5,10 +5,13 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bodies;
 mod follow;
 mod frames;
 mod framing;
 mod identity;
 mod inbound;
+mod limits;
 mod rules;
 mod scene;
+mod streaming;

@@ -283,6 +283,12 @@ impl hyper::body::Body for Written {
 
 /// The next piece of a body's data; `None` at its end.
 pub(crate) async fn piece(body: &mut Incoming) -> Option<String> {
-    let frame = patiently(body.frame()).await?.unwrap();
-    Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+    loop {
+        let frame = patiently(body.frame()).await?.unwrap();
+        let data = frame.into_data().unwrap();
+        // HTTP/2 may say its end with a frame of nothing.
+        if !data.is_empty() {
+            return Some(String::from_utf8(data.to_vec()).unwrap());
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use humantime::format_duration;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -37,6 +38,9 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 256 * 1024;
 
+/// For how long a connection that was ended may take no byte of what is still to be said to it, before it is cut.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// How often a peer of an HTTP/2 connection is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(60);
 
@@ -60,7 +64,13 @@ pub(in crate::proxy) async fn serve(
     let Ok(Ok(Some((protocol, gate)))) = sniffed else { return Err(ConnectionError::Probe) };
     let peer = caller.as_ref().map(|caller| Peer::new(caller, &gateway.names, &gateway.http.identity_headers));
     let client = Client::new(connection, service, gateway, peer, (gate.watch(), state));
-    let keeper = Keeper { client: Arc::new(client), gateway: gateway.clone(), caller, closing: Closing::not_yet() };
+    let keeper = Keeper {
+        client: Arc::new(client),
+        gateway: gateway.clone(),
+        caller,
+        closing: Closing::not_yet(),
+        ending: None,
+    };
     keeper.keep(protocol, gate, connection).await
 }
 
@@ -70,6 +80,8 @@ struct Keeper {
     gateway: Arc<Gateway>,
     caller: Option<Standing>,
     closing: Closing,
+    /// Since when a connection without a request is being ended and the client takes no byte, and how many it had taken then.
+    ending: Option<(Instant, u64)>,
 }
 
 /// What hyper reads from and writes to.
@@ -137,7 +149,11 @@ impl Keeper {
                     None | Some(Orders { forced: true, .. }) => return Err(ConnectionError::Forced),
                     Some(orders) => self.obey(&orders, speaking)?,
                 },
-                () = self.client.nudge.notified() => {}
+                () = self.client.nudge.notified() => {
+                    if self.client.answer_is_last(&self.gateway.limits.http) && !self.client.is_last_call() {
+                        speaking.call_last(&self.client);
+                    }
+                }
                 () = sleep_until(wake) => self.look_at_clocks(speaking)?,
                 done = poll_fn(|cx| speaking.poll(cx)) => return self.over(done),
             }
@@ -152,6 +168,7 @@ impl Keeper {
         match done {
             Ok(()) => Ok(()),
             Err(_) if self.client.watch.fault().is_some() => Ok(()),
+            Err(error) if is_flood(&error) => Err(ConnectionError::Flooded),
             Err(error) => Err(ConnectionError::Http(told(&error))),
         }
     }
@@ -224,11 +241,10 @@ impl Keeper {
         if limits.http.max_age.is_some_and(|age| self.client.began + age <= now) {
             speaking.call_last(&self.client);
         }
-        if let Some(idle) = self.client.idle_since() {
-            let patience = self.idle_limit();
-            if patience.is_some_and(|patience| idle + patience <= now) {
-                speaking.end_idle();
-            }
+        let is_idle = |since, limit| since + limit <= now;
+        match self.client.idle_since().zip(self.idle_limit()).filter(|(since, limit)| is_idle(*since, *limit)) {
+            Some(_) => self.end_idle(speaking)?,
+            None => self.ending = None,
         }
         if let Some(caller) = &mut self.caller
             && (caller.expiry().is_some_and(|expiry| expiry <= now) || self.closing.at().is_some())
@@ -237,6 +253,26 @@ impl Keeper {
             self.take_in(examined, speaking)?;
         }
         self.review_requests();
+        Ok(())
+    }
+
+    /// Ends a connection without a request: cleanly, unless the client lets that take for ever.
+    fn end_idle<S>(&mut self, speaking: &mut Speaking<S>) -> Result<(), ConnectionError>
+    where
+        S: HttpService<Incoming, ResBody = AnswerBody>,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S::Future: Send + 'static,
+    {
+        let written = self.client.watch.written();
+        match self.ending {
+            Some((since, before)) if before == written => {
+                let is_over = since.elapsed() >= ENDING;
+                return if is_over { Err(ConnectionError::Idle(format_duration(ENDING))) } else { Ok(()) };
+            }
+            Some(_) => {}
+            None => speaking.end_idle(),
+        }
+        self.ending = Some((Instant::now(), written));
         Ok(())
     }
 
@@ -252,6 +288,7 @@ impl Keeper {
         let later = [Some(http.header_timeout), http.request_timeout, limits.idle_timeout, self.idle_limit()];
         let later = later.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
         let idle = self.client.idle_since().zip(self.idle_limit()).map(|(since, limit)| since + limit);
+        let idle = self.ending.map(|(since, _)| since + ENDING).or(idle);
         let head = self.client.head_since().map(|since| since + http.header_timeout);
         let age = http.max_age.filter(|_| !self.client.is_last_call()).map(|age| self.client.began + age);
         let expiry = self.caller.as_ref().and_then(|caller| caller.expiry());
@@ -334,6 +371,12 @@ where
             Self::Http2(connection) => connection.as_mut().graceful_shutdown(),
         }
     }
+}
+
+/// Whether h2 ended the connection because of what it counts itself: streams given up before we saw them, frames that are nothing but work.
+fn is_flood(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 fn http2_builder(limits: &HttpLimits) -> http2::Builder<TokioExecutor> {
