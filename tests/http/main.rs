@@ -12,6 +12,8 @@ mod framing;
 mod identity;
 mod inbound;
 mod limits;
+mod pressure;
 mod rules;
 mod scene;
 mod streaming;
+mod upgrades;

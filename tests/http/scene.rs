@@ -143,6 +143,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         }
     }
 
+    /// Reads up to `end`, however much that is, and forgets it.
+    pub(crate) async fn skip_past(&mut self, end: &str) {
+        while !self.heard.ends_with(end.as_bytes()) {
+            let forgotten = self.heard.len().saturating_sub(end.len());
+            self.heard.drain(..forgotten);
+            assert!(matches!(patiently(self.stream.read_buf(&mut self.heard)).await, Ok(1..)), "it ended without {end:?}");
+        }
+        self.heard.clear();
+    }
+
     /// Reads one head, its empty line included.
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await

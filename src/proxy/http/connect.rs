@@ -54,6 +54,7 @@ impl ConnectError {
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     driver: Option<Box<http1::Connection<TokioIo<Leash>, RequestBody>>>,
+    is_over: bool,
     leash: Arc<LeashState>,
     pub(super) server: Option<Arc<Server>>,
     waiting_since: Instant,
@@ -68,13 +69,16 @@ impl Http1 {
             .max_header_size(limits.max_header_bytes)
             .handshake(TokioIo::new(leash))
             .await?;
-        Ok(Self { sender, driver: Some(Box::new(driver)), leash: state, server, waiting_since: Instant::now() })
+        let driver = Some(Box::new(driver));
+        Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since: Instant::now() })
     }
 
     /// Does what can be done now; ready when the connection is over.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
-        Pin::new(&mut **driver).poll(cx).map(|_| ())
+        let Some(driver) = self.driver.as_mut().filter(|_| !self.is_over) else { return Poll::Ready(()) };
+        // hyper that is asked once more after it gave the wire over to another protocol would end it.
+        self.is_over = Pin::new(&mut **driver).poll(cx).is_ready();
+        if self.is_over { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Whether it still stands, as far as we have been told.
