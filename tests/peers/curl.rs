@@ -86,7 +86,9 @@ async fn bodies_of_every_framing_arrive_whole() {
 async fn a_refusal_is_a_problem_that_curl_can_read() {
     let (application, sides) = fronted().await;
     // Whatever a path is written like, it is one.
-    for path in ["/admin", "/admin/users", "/orders/../admin/users", "//admin//users", "/%61dmin/users", "/admin;x=1/users"] {
+    for path in
+        ["/admin", "/admin/users", "/orders/../admin/users", "//admin//users", "/%61dmin/users", "/admin;x=1/users"]
+    {
         for version in ["--http1.1", "--http2"] {
             let Some(mut curl) = curl(Some(&sides.web())) else { return };
             let url = format!("https://{}{path}", sides.outside());
