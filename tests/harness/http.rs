@@ -237,7 +237,13 @@ pub(crate) async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, sa
 
 /// One inbound HTTP listener named `orders` that lets the web frontend in. `listener` and `rules` are more lines, `limits` those of
 /// `[limits.http]`.
-pub(crate) fn inbound_http(identity: &std::path::Path, target: &str, listener: &str, rules: &str, limits: &str) -> String {
+pub(crate) fn inbound_http(
+    identity: &std::path::Path,
+    target: &str,
+    listener: &str,
+    rules: &str,
+    limits: &str,
+) -> String {
     format!(
         r#"
         [identity]

@@ -15,7 +15,9 @@ async fn fronted(listener: &str, rules: &str, limits: &str) -> (World, Applicati
 async fn a_request_reaches_the_application_with_its_callers_identity() {
     let (world, application, gate) = fronted("", "", "").await;
     let peer = world.peer(WEB);
-    for mut client in [Client::of_peer(&peer, gate.address(0)).await, Client::of_peer_http2(&peer, gate.address(0)).await] {
+    for mut client in
+        [Client::of_peer(&peer, gate.address(0)).await, Client::of_peer_http2(&peer, gate.address(0)).await]
+    {
         let answer = client.get("/orders/5?full=1").await;
         assert_eq!((answer.status.as_u16(), answer.text()), (200, "hello"));
     }

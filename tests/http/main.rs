@@ -5,4 +5,13 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod follow;
+mod frames;
+mod framing;
+mod identity;
 mod inbound;
+mod logged;
+mod outbound;
+mod rules;
+mod scene;
+mod upstream;

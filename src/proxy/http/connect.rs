@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::balance::Endpoint;
 use super::body::RequestBody;
@@ -161,12 +161,7 @@ impl Drop for Stream {
 
 impl Http2 {
     /// A connection on a fresh wire.
-    pub(super) async fn begin(
-        wire: Wire,
-        server: Option<Arc<Server>>,
-        limits: &HttpLimits,
-        patience: Duration,
-    ) -> Result<Self, io::Error> {
+    pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -177,9 +172,8 @@ impl Http2 {
             .initial_connection_window_size(small(limits.connection_buffer))
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
-        let begun = timeout(patience, builder.handshake(TokioIo::new(Leash::new(wire).0))).await;
-        let (sender, mut driver) =
-            begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        // It says its part, and does not wait for the peer's.
+        let (sender, mut driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams: AtomicUsize::new(driver.current_max_send_streams()),

@@ -8,13 +8,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::answer::{Answer, Asker, Class};
+use super::answer::{Answer, Asker, Class, SVIDGATE_ID};
 use super::body::{AnswerBody, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
-use super::forward::{Failure, Lease};
+use super::forward::Failure;
 use super::forwarded::Hop;
 use super::route::Destination;
+use super::send::Lease;
 use super::understood::{Understood, Wish};
 use super::{Gateway, forwarded, hygiene};
 use crate::policy::{Request as Asking, Verdict};
@@ -63,7 +64,7 @@ pub(super) async fn serve(
     let (mut parts, body) = request.into_parts();
     let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let understood = Understood::of(&parts);
+    let understood = Understood::of(&parts, gateway.upgrades);
     let exchange = match &understood {
         Ok(understood) => Exchange::new(understood, version),
         Err(_) => Exchange::not_understood(&parts),
@@ -245,6 +246,10 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let (mut parts, body) = answer.into_parts();
         hygiene::hop_by_hop(&mut parts.headers);
+        if !self.is_outbound() {
+            // Outbound it is the word of another of us, and the way to its log.
+            parts.headers.remove(SVIDGATE_ID);
+        }
         forwarded::via(&mut parts.headers, parts.version);
         guard.told.status = Some(parts.status);
         parts.version = version.min(Version::HTTP_2);
@@ -289,6 +294,7 @@ pub(super) fn refused(failure: &Failure) -> Refused {
     let class = match failure {
         Failure::Identity(_) => Class::Overloaded,
         Failure::Connect(error) if error.is_timeout() => Class::UpstreamTimeout,
+        Failure::NoAddress(error) if error.kind() == std::io::ErrorKind::TimedOut => Class::UpstreamTimeout,
         Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) => Class::UpstreamFailed,
         Failure::Body(BodyFault::TooLarge) => Class::TooLarge,
         Failure::Body(BodyFault::Broken) => Class::BadRequest,
