@@ -112,6 +112,11 @@ impl Standing {
         Ok(())
     }
 
+    /// Whether a certificate of the peer's path has expired, where that counts.
+    pub(super) fn has_expired(&self) -> bool {
+        self.on_expiry == OnExpiry::Close && UnixTime::now() > self.peer.valid_until()
+    }
+
     /// When to look again although no order comes: at the expiry of the peer's path. `None` where an expiry does not count.
     pub(super) fn expiry(&self) -> Option<Instant> {
         let left = || {

@@ -5,18 +5,23 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bodies;
 mod follow;
 mod frames;
 mod framing;
 mod identity;
 mod inbound;
+mod limits;
 mod logged;
 mod outbound;
+mod pressure;
 mod retries;
 mod reuse;
 mod rotation;
 mod routes;
 mod rules;
 mod scene;
+mod streaming;
 mod trust;
+mod upgrades;
 mod upstream;

@@ -1,6 +1,8 @@
 //! nghttp and h2load: HTTP/2 of another family, with many streams at a time and large bodies both ways.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use crate::harness::http::{Application, full};
 use crate::sides::Sides;
@@ -8,48 +10,67 @@ use crate::tools::{noise, succeeds, tool};
 
 const PACKAGE: &str = "nghttp2-client";
 
+/// nghttp with the certificate of the web frontend.
+fn nghttp(sides: &Sides) -> Option<Command> {
+    let mut command = tool("nghttp", PACKAGE)?;
+    let files = sides.web();
+    command.arg("--cert").arg(&files.chain).arg("--key").arg(&files.key).arg("--no-verify-peer");
+    Some(command)
+}
+
+fn url(sides: &Sides) -> String {
+    format!("https://{}/orders", sides.outside())
+}
+
+/// A large body, and the file that it is in.
+fn content(sides: &Sides) -> (Vec<u8>, PathBuf) {
+    let (content, file) = (noise(1 << 20), sides.world.path("content"));
+    fs::write(&file, &content).unwrap();
+    (content, file)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nghttp_speaks_http2_with_a_client_certificate() {
     let application = Application::start().await;
     let sides = Sides::of(&application.address.to_string()).await;
-    let Some(mut nghttp) = tool("nghttp", PACKAGE) else { return };
-    let files = sides.web();
-    nghttp.arg("--cert").arg(&files.chain).arg("--key").arg(&files.key);
-    nghttp.args(["--no-verify-peer", "--verbose", "--multiply=200", "--null-out"]);
-    let told = succeeds(nghttp.arg(format!("https://{}/orders", sides.outside())));
+    let Some(mut nghttp) = nghttp(&sides) else { return };
+    let told = succeeds(nghttp.args(["--verbose", "--multiply=200", "--null-out"]).arg(url(&sides)));
     assert!(told.contains("The negotiated protocol: h2"), "{told}");
     assert_eq!(told.matches(":status: 200").count(), 200);
-    assert!(
-        !told.contains("RST_STREAM")
-            && !told.contains(
-                "GOAWAY frame <length=8, flags=0x00, stream_id=0>\n          (last_stream_id=0, error_code=INTERNAL"
-            ),
-        "{told}"
-    );
+    assert!(!told.contains("RST_STREAM") && !told.contains("recv GOAWAY"), "{told}");
     assert_eq!(application.seen().len(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_with_trailers_and_a_head_in_continuations_arrive_whole() {
+async fn a_head_in_continuations_and_a_large_body_arrive_whole() {
     let application = Application::start().await;
     let sides = Sides::of(&application.address.to_string()).await;
-    let content = noise(1 << 20);
-    let file = sides.world.path("content");
-    fs::write(&file, &content).unwrap();
-    let files = sides.web();
-    for more in [&["--continuation"][..], &["--expect-continue"]] {
-        let Some(mut nghttp) = tool("nghttp", PACKAGE) else { return };
-        nghttp.arg("--cert").arg(&files.chain).arg("--key").arg(&files.key).args(["--no-verify-peer"]).args(more);
-        nghttp.arg("--data").arg(&file).args(["--trailer", "x-sum: 5", "--trailer", "x-spiffe-id: forged"]);
-        assert_eq!(succeeds(nghttp.arg(format!("https://{}/orders", sides.outside()))), "hello");
+    let (content, file) = content(&sides);
+    let Some(mut nghttp) = nghttp(&sides) else { return };
+    assert_eq!(succeeds(nghttp.arg("--continuation").arg("--data").arg(&file).arg(url(&sides))), "hello");
+    let seen = application.only();
+    assert!(seen.body == content);
+    assert!(seen.header("continuation-test-6").is_some_and(|value| value.len() > 1000), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trailers_arrive_behind_the_body_but_none_that_tell_an_identity() {
+    let application = Application::start().await;
+    let sides = Sides::of(&format!("h2c://{}", application.address)).await;
+    let (content, file) = content(&sides);
+    // What asks for leave to send its body (`Expect`) in HTTP/2 is not given it, and sends it after a while of its own choice.
+    for more in [&[][..], &["--expect-continue"]] {
+        let Some(mut nghttp) = nghttp(&sides) else { return };
+        nghttp.args(more).arg("--data").arg(&file).args(["--trailer", "x-sum: 5", "--trailer", "x-spiffe-id: forged"]);
+        assert_eq!(succeeds(nghttp.arg(url(&sides))), "hello");
     }
+    assert_eq!(application.seen().len(), 2);
     for seen in application.seen() {
         assert!(seen.body == content);
         let trailers = seen.trailers.unwrap();
         assert_eq!(trailers["x-sum"], "5");
         assert!(!trailers.contains_key("x-spiffe-id"));
     }
-    assert_eq!(application.seen().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

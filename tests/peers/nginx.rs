@@ -101,10 +101,7 @@ async fn answers_of_every_kind_come_back_as_they_are() {
         assert!(head.contains("accept-ranges: bytes"), "{url} {version}: {head}");
         assert_eq!(ask("/lines", &["--range", "5-14"]), lines[5..15], "{url} {version}");
         let ranges = ask("/lines", &["--range", "0-3,7-10"]);
-        assert!(
-            ranges.contains(&format!("content-range: bytes 7-10/{length}").replace("content-range", "Content-Range")),
-            "{ranges}"
-        );
+        assert!(ranges.contains(&format!("Content-Range: bytes 7-10/{length}\r\n")), "{url} {version}: {ranges}");
         // Compressed on the fly, so without a length: chunked in HTTP/1.1.
         assert!(ask("/zipped", &["--compressed"]) == lines, "{url} {version}");
         let mut caller = ask("/caller", &[]);
@@ -116,14 +113,15 @@ async fn answers_of_every_kind_come_back_as_they_are() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_to_it_are_kept_and_no_request_is_lost_when_it_ends_them() {
     let Some(nginx) = nginx().await else { return };
-    for (url, version) in ways(&nginx, "/connection") {
+    // All but the last: curl 7.88 cannot use a connection of HTTP/2 with prior knowledge twice, whoever serves it.
+    for (url, version) in ways(&nginx, "/connection").into_iter().take(3) {
         let Some(mut curl) = curl(Some(&nginx.sides.web())) else { return };
         let told = succeeds(curl.args([version, "--fail"]).args(vec![url.clone(); 70]));
         let mut connections: Vec<&str> = told.lines().filter_map(|line| Some(line.split_once(' ')?.0)).collect();
         assert_eq!(connections.len(), 70);
         connections.sort_unstable();
         connections.dedup();
-        // Seven requests on each, were all of them kept to the end.
-        assert!(connections.len() < 30, "{url} {version}: {told}");
+        // Seven requests on each; the first and the last may be shared with the ways before and after.
+        assert!(connections.len() <= 11, "{url} {version}: {told}");
     }
 }

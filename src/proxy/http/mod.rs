@@ -21,6 +21,7 @@ mod request;
 mod route;
 mod send;
 mod server;
+mod speaking;
 mod switch;
 mod target;
 mod tunnel;

@@ -60,7 +60,7 @@ impl Server {
         let reviewed = match (state.standing.review(Some(terms.clone()), &[]), &state.refused) {
             (Some(reviewed), _) => reviewed,
             (None, Some(refusal)) => Err(refusal.clone()),
-            (None, None) if UnixTime::now() > state.standing.peer.valid_until() => state.standing.examine(&[]),
+            (None, None) if state.standing.has_expired() => state.standing.examine(&[]),
             (None, None) => Ok(()),
         };
         state.refused = reviewed.clone().err();
@@ -77,6 +77,11 @@ impl Server {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.retires.get_or_insert_with(|| Instant::now() + some_of(SUPERSEDED)) > Instant::now()
+    }
+
+    /// Whether a certificate of its path has expired, where that counts.
+    pub(super) fn has_expired(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).standing.has_expired()
     }
 
     /// When to look at it again although no order comes.

@@ -10,7 +10,7 @@ use crate::config::Limits;
 use crate::metrics::RequestOutcome;
 use crate::proxy::error::ConnectionError;
 use crate::proxy::live::{Following, Orders, Standing, keep};
-use crate::proxy::relay::Relay;
+use crate::proxy::relay::{Relay, Side};
 use crate::proxy::service::Way;
 use crate::proxy::wire::Wire;
 use crate::tls::Terms;
@@ -62,9 +62,12 @@ impl Tunnel {
             kept = keep(&mut relay, standing, following, limits, |orders| terms(orders, &guard)) => kept,
         };
         let moved = relay.moved();
+        let client_side = if guard.client.peer.is_some() { Side::Tls } else { Side::Plain };
         guard.told.outcome = match &carried {
-            Ok(()) => RequestOutcome::Tunnelled,
-            Err(ConnectionError::Idle(_)) => RequestOutcome::Tunnelled,
+            Ok(()) | Err(ConnectionError::Idle(_)) => RequestOutcome::Tunnelled,
+            // A client that has what it wanted may well leave with a reset: that is no fault of anybody's.
+            Err(ConnectionError::Broken(broken)) if broken.side == client_side => RequestOutcome::Cancelled,
+            Err(ConnectionError::Broken(_)) => RequestOutcome::UpstreamBroken,
             Err(_) => RequestOutcome::Cut,
         };
         let (from_client, to_client) = if guard.client.peer.is_some() { moved } else { (moved.1, moved.0) };
