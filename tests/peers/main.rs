@@ -7,6 +7,7 @@ mod harness;
 mod curl;
 mod events;
 mod examples;
+mod examples;
 mod grpc;
 mod http2;
 mod nginx;
