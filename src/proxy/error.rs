@@ -45,8 +45,10 @@ pub enum ConnectionError {
     /// A request head that did not come in time.
     #[error("a request did not come in time")]
     Slow,
-    /// Too many streams were given up.
-    #[error("the client gave up more than `max_resets` streams within ten seconds")]
+    /// Too many streams were given up, or frames sent that are nothing but work.
+    #[error(
+        "the client floods us: it gave up more than `max_resets` streams within ten seconds, or sent frames to no purpose"
+    )]
     Flooded,
     /// The drain timeout is over.
     #[error("the connection was still open at the end of the drain timeout")]

@@ -1,6 +1,6 @@
 //! HTTP/2 frame by frame (RFC 9113 §4, RFC 7541 without tables): for what a client of good manners would not send.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -10,9 +10,11 @@ pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const CONTINUATION: u8 = 9;
 
+pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
@@ -40,16 +42,31 @@ impl Frame {
 }
 
 /// A connection of HTTP/2.
-pub(crate) struct Frames(TlsStream<TcpStream>);
+pub(crate) struct Frames<S = TlsStream<TcpStream>> {
+    stream: S,
+    pub(crate) answers_pings: bool,
+}
 
 impl Frames {
     /// Says the preface and `settings`, each a number and a value.
     pub(crate) async fn open(scene: &Scene, settings: &[(u16, u32)]) -> Self {
-        let mut frames = Self(scene.stream_http2().await);
-        frames.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut frames = Self { stream: scene.stream_http2().await, answers_pings: true };
+        frames.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let payload: Vec<u8> =
             settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
         assert!(frames.say(SETTINGS, 0, 0, &payload).await);
+        frames
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// The server's side: hears the preface, and says settings that change nothing.
+    pub(crate) async fn serve(mut stream: S) -> Self {
+        let mut preface = [0; 24];
+        patiently(stream.read_exact(&mut preface)).await.unwrap();
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let mut frames = Self { stream, answers_pings: true };
+        assert!(frames.say(SETTINGS, 0, 0, &[]).await);
         frames
     }
 
@@ -59,9 +76,13 @@ impl Frames {
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);
+        self.say_raw(&frame).await
+    }
+
+    pub(crate) async fn say_raw(&mut self, bytes: &[u8]) -> bool {
         let said = async {
-            self.0.write_all(&frame).await?;
-            self.0.flush().await
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
         };
         patiently(said).await.is_ok()
     }
@@ -74,10 +95,13 @@ impl Frames {
     /// The next frame; `None` at the end, clean or not.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
-        patiently(self.0.read_exact(&mut head)).await.ok()?;
+        patiently(self.stream.read_exact(&mut head)).await.ok()?;
         let [a, b, c, kind, flags, stream @ ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        patiently(self.0.read_exact(&mut payload)).await.ok()?;
+        patiently(self.stream.read_exact(&mut payload)).await.ok()?;
+        if kind == PING && flags & ACK == 0 && self.answers_pings {
+            self.say(PING, ACK, 0, &payload).await;
+        }
         Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 

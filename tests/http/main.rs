@@ -5,13 +5,21 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bodies;
 mod follow;
 mod frames;
 mod framing;
 mod identity;
 mod inbound;
+mod limits;
 mod logged;
 mod outbound;
+mod pressure;
+mod retries;
+mod reuse;
+mod routes;
 mod rules;
 mod scene;
+mod streaming;
+mod upgrades;
 mod upstream;

@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use crate::harness::http::{Application, Client, full, inbound_http};
 use crate::harness::{BATCH, Gate, ORDERS, WEB, World, authority, id, until};
 use crate::logged::Logged;
-use crate::upstream::{Raw, Service, both_versions, egress, egress_to, egress_toml, ended, head, soon, to_orders};
+use crate::upstream::{
+    Server, Service, both_versions, deserted, egress, egress_to, egress_toml, ended, head, soon, to_orders,
+};
 
 #[tokio::test]
 async fn a_request_goes_on_in_the_version_that_it_came_in() {
@@ -100,7 +102,7 @@ async fn a_server_of_another_id_gets_no_byte_of_a_request() {
     let wrong = [world.peer(BATCH), crate::harness::Peer::issued_by(&other, ORDERS)];
     for peer in wrong {
         let log = Logged::begin();
-        let raw = Raw::of(&peer).await;
+        let raw = Server::of(&peer).await;
         let gate = egress_to(&world, raw.address, "").await;
         let asked = tokio::spawn(async move {
             let mut client = Client::plain(gate.address(0)).await;
@@ -173,7 +175,7 @@ async fn with_an_expired_certificate_of_our_own_requests_are_answered_503_and_no
 #[tokio::test]
 async fn a_target_that_nobody_answers_at_is_a_502_whose_reason_only_the_log_has() {
     let (world, log) = (World::new(), Logged::begin());
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = deserted();
     let gate = egress_to(&world, free, "").await;
     let answer = Client::plain(gate.address(0)).await.get("/orders").await;
     assert_eq!((answer.status.as_u16(), &*answer.class()), (502, "upstream_failed"));
@@ -188,7 +190,7 @@ async fn a_target_that_nobody_answers_at_is_a_502_whose_reason_only_the_log_has(
 #[tokio::test]
 async fn grpc_learns_of_a_dead_target_by_its_own_status() {
     let world = World::new();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = deserted();
     let gate = egress_to(&world, free, "").await;
     let mut client = Client::http2(TcpStream::connect(gate.address(0)).await.unwrap()).await;
     let mut request = client.request("POST", "/orders.Orders/Get");
@@ -202,7 +204,7 @@ async fn grpc_learns_of_a_dead_target_by_its_own_status() {
 async fn a_server_that_hangs_up_before_the_head_is_whole_is_a_502() {
     let world = World::new();
     for said in ["", "HTTP/1.1 200 OK\r\nContent-Le", "SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n"] {
-        let raw = Raw::orders(&world).await;
+        let raw = Server::orders(&world).await;
         let gate = egress_to(&world, raw.address, "").await;
         let asked = tokio::spawn(async move { Client::plain(gate.address(0)).await.get("/").await });
         let mut stream = raw.accept().await;
@@ -219,7 +221,7 @@ async fn an_answer_that_breaks_off_in_its_body_never_ends_cleanly() {
     let world = World::new();
     let framings = ["Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "\r\nhalf"];
     for (framing, is_http2) in framings.iter().flat_map(|framing| [(framing, false), (framing, true)]) {
-        let raw = Raw::orders(&world).await;
+        let raw = Server::orders(&world).await;
         let gate = egress_to(&world, raw.address, "").await;
         let tcp = TcpStream::connect(gate.address(0)).await.unwrap();
         let mut client = if is_http2 { Client::http2(tcp).await } else { Client::http1(tcp).await };
@@ -246,7 +248,7 @@ async fn an_answer_that_breaks_off_in_its_body_never_ends_cleanly() {
 #[tokio::test]
 async fn an_answer_to_an_old_client_that_breaks_off_ends_with_a_reset() {
     let world = World::new();
-    let raw = Raw::orders(&world).await;
+    let raw = Server::orders(&world).await;
     let gate = egress_to(&world, raw.address, "").await;
     let mut client = TcpStream::connect(gate.address(0)).await.unwrap();
     client.write_all(b"GET / HTTP/1.0\r\nHost: orders.example\r\n\r\n").await.unwrap();
@@ -259,9 +261,9 @@ async fn an_answer_to_an_old_client_that_breaks_off_ends_with_a_reset() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_before_the_request_is_finished_is_passed_on() {
+async fn an_early_answer_from_a_server_is_passed_on_and_its_connection_given_up() {
     let world = World::new();
-    let raw = Raw::orders(&world).await;
+    let raw = Server::orders(&world).await;
     let gate = egress_to(&world, raw.address, "").await;
     let mut client = TcpStream::connect(gate.address(0)).await.unwrap();
     client.write_all(b"POST / HTTP/1.1\r\nHost: orders.example\r\nContent-Length: 1000\r\n\r\nbegun").await.unwrap();

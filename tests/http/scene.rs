@@ -143,6 +143,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         }
     }
 
+    /// Reads up to `end`, however much that is, and forgets it.
+    pub(crate) async fn skip_past(&mut self, end: &str) {
+        while !self.heard.ends_with(end.as_bytes()) {
+            let forgotten = self.heard.len().saturating_sub(end.len());
+            self.heard.drain(..forgotten);
+            assert!(
+                matches!(patiently(self.stream.read_buf(&mut self.heard)).await, Ok(1..)),
+                "it ended without {end:?}"
+            );
+        }
+        self.heard.clear();
+    }
+
     /// Reads one head, its empty line included.
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
@@ -283,6 +296,12 @@ impl hyper::body::Body for Written {
 
 /// The next piece of a body's data; `None` at its end.
 pub(crate) async fn piece(body: &mut Incoming) -> Option<String> {
-    let frame = patiently(body.frame()).await?.unwrap();
-    Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+    loop {
+        let frame = patiently(body.frame()).await?.unwrap();
+        let data = frame.into_data().unwrap();
+        // HTTP/2 may say its end with a frame of nothing.
+        if !data.is_empty() {
+            return Some(String::from_utf8(data.to_vec()).unwrap());
+        }
+    }
 }

@@ -81,7 +81,7 @@ impl Service {
         peer: Peer,
         answer: impl Fn(Seen) -> Answering + Clone + Send + Sync + 'static,
     ) -> Self {
-        let raw = Raw::of(&peer).await;
+        let raw = Server::of(&peer).await;
         let (address, seen) = (raw.address, Arc::<Mutex<Vec<Seen>>>::default());
         let (opened, open) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (all, opening, opens) = (seen.clone(), opened.clone(), open.clone());
@@ -163,13 +163,13 @@ pub(crate) fn both_versions(mut peer: Peer) -> Peer {
 }
 
 /// A server that the test plays itself, within TLS.
-pub(crate) struct Raw {
+pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
-impl Raw {
+impl Server {
     /// The orders service, without a word in ALPN: what it is sent is HTTP/1.1.
     pub(crate) async fn orders(world: &World) -> Self {
         Self::of(&world.peer(ORDERS)).await
@@ -195,6 +195,24 @@ impl Raw {
     pub(crate) async fn secure(&self, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         soon(self.acceptor.accept(tcp)).await
     }
+}
+
+/// Lets a unix socket lead to a TCP service.
+pub(crate) fn behind_unix_socket(path: &std::path::Path, service: SocketAddr) {
+    let listener = tokio::net::UnixListener::bind(path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut unix, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut tcp = TcpStream::connect(service).await?;
+                tokio::io::copy_bidirectional(&mut unix, &mut tcp).await
+            });
+        }
+    });
+}
+
+/// An address of this machine at which nobody listens.
+pub(crate) fn deserted() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Reads up to the end of a head, and gives it.

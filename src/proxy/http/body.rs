@@ -153,7 +153,8 @@ impl Body for RequestBody {
                 let taken = self.take(frame);
                 match &taken {
                     Err(BodyError::TooLarge) => self.exchange.faulted(BodyFault::TooLarge),
-                    _ if self.is_end_stream() => self.exchange.said(),
+                    // Nobody asks for more after trailers.
+                    Ok(frame) if frame.is_trailers() || self.is_end_stream() => self.exchange.said(),
                     _ => {}
                 }
                 Some(taken)
@@ -240,7 +241,8 @@ impl Relayed {
                     guard.exchange.count_received(length);
                 }
                 let frame = clean(frame, &self.names);
-                if self.inner.is_end_stream() {
+                // Nobody asks for more after trailers.
+                if frame.is_trailers() || self.inner.is_end_stream() {
                     self.end(RequestOutcome::Answered);
                 }
                 Poll::Ready(Some(Ok(frame)))

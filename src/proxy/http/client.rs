@@ -198,7 +198,7 @@ impl Client {
         (since > 0).then(|| self.began + Duration::from_millis(since))
     }
 
-    fn is_last_call(&self) -> bool {
+    pub(super) fn is_last_call(&self) -> bool {
         self.last_call.load(Ordering::Relaxed) > 0
     }
 

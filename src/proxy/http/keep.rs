@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use humantime::format_duration;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,7 +16,7 @@ use super::answer::{Answer, Class};
 use super::client::{Client, Peer};
 use super::gate::{Fault, Gate, Limits as GateLimits, Parts as GateParts, Protocol};
 use super::leash::Leash;
-use super::speaking::{Requests, Speaking};
+use super::speaking::{Requests, Speaking, is_flood};
 use super::{Gateway, access, request, told};
 use crate::config::HttpLimits;
 use crate::proxy::Connection;
@@ -36,6 +37,9 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// reset, and a reset can overtake the last that we said.
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 256 * 1024;
+
+/// For how long a connection that was ended may take no byte of what is still to be said to it, before it is cut.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Serves requests on one connection.
 ///
@@ -63,7 +67,7 @@ pub(in crate::proxy) async fn serve(
         caller,
         closing: Closing::not_yet(),
         review: None,
-        is_ending: false,
+        ending: None,
     };
     keeper.keep(protocol, gate, connection).await
 }
@@ -76,8 +80,8 @@ struct Keeper {
     closing: Closing,
     /// When the requests under way are looked at again.
     review: Option<Instant>,
-    /// Nothing came for too long; hyper is saying its farewell.
-    is_ending: bool,
+    /// Since when a connection without a request is being ended and the client takes no byte, and how many it had taken then.
+    ending: Option<(Instant, u64)>,
 }
 
 impl Keeper {
@@ -121,7 +125,11 @@ impl Keeper {
                     None | Some(Orders { forced: true, .. }) => return Err(ConnectionError::Forced),
                     Some(orders) => self.obey(orders, speaking)?,
                 },
-                () = self.client.nudge.notified() => {}
+                () = self.client.nudge.notified() => {
+                    if self.client.answer_is_last(&self.gateway.limits.http) && !self.client.is_last_call() {
+                        speaking.call_last(&self.client);
+                    }
+                }
                 () = sleep_until(wake) => self.look_at_clocks(speaking)?,
                 done = poll_fn(|cx| speaking.poll(cx)) => return self.over(done),
             }
@@ -136,6 +144,7 @@ impl Keeper {
         match done {
             Ok(()) => Ok(()),
             Err(_) if self.client.watch.fault().is_some() => Ok(()),
+            Err(error) if is_flood(&error) => Err(ConnectionError::Flooded),
             Err(error) => Err(ConnectionError::Http(told(&error))),
         }
     }
@@ -196,9 +205,10 @@ impl Keeper {
         if http.max_age.is_some_and(|age| self.client.began + age <= now) {
             speaking.call_last(&self.client);
         }
-        if self.idle_until().is_some_and(|until| until <= now) {
-            self.is_ending = true;
-            speaking.end_idle();
+        if self.client.idle_since().is_none() {
+            self.ending = None;
+        } else if self.idle_until().is_some_and(|until| until <= now) {
+            self.end_idle(speaking)?;
         }
         self.client.cut_overdue(&self.gateway.limits);
         // Once more also within the grace: what refused the peer may have been taken back.
@@ -215,12 +225,25 @@ impl Keeper {
         Ok(())
     }
 
-    /// Until when the connection may go on without a request; `None` while there is one, and once it is ending for want of one.
+    /// Ends a connection without a request: cleanly, unless the client lets that take for ever.
+    fn end_idle<S: Requests>(&mut self, speaking: &mut Speaking<S>) -> Result<(), ConnectionError> {
+        let written = self.client.watch.written();
+        match self.ending {
+            Some((_, before)) if before == written => return Err(ConnectionError::Idle(format_duration(ENDING))),
+            Some(_) => {}
+            None => speaking.end_idle(),
+        }
+        self.ending = Some((Instant::now(), written));
+        Ok(())
+    }
+
+    /// Until when the connection may go on without a request; `None` while there is one.
     fn idle_until(&self) -> Option<Instant> {
-        let since = self.client.idle_since().filter(|_| !self.is_ending)?;
-        match self.client.last_call_since() {
-            Some(called) => Some(since.max(called) + LAST_CALL),
-            None => Some(since + self.gateway.limits.http.keep_alive?),
+        let since = self.client.idle_since()?;
+        match (self.ending, self.client.last_call_since()) {
+            (Some((began, _)), _) => Some(began + ENDING),
+            (None, Some(called)) => Some(since.max(called) + LAST_CALL),
+            (None, None) => Some(since + self.gateway.limits.http.keep_alive?),
         }
     }
 

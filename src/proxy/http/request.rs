@@ -80,8 +80,11 @@ pub(super) async fn serve(
         Err(refused) => gateway.refuse(refused, &asker, guard),
     };
     client.watch.resume();
-    if version < Version::HTTP_2 && client.answer_is_last(&gateway.limits.http) {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if client.answer_is_last(&gateway.limits.http) {
+        match version {
+            Version::HTTP_2 => client.nudge.notify_one(),
+            _ => drop(answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"))),
+        }
     }
     Ok(answer)
 }
@@ -145,8 +148,13 @@ impl Gateway {
         Ok(Some(destination.terms(&current.credentials)))
     }
 
-    /// A body that says beforehand that it is too long is not waited for.
+    /// A body that says beforehand that it is too long is not waited for. Headers of HTTP/1.1 were counted before hyper read them.
     fn fits(&self, parts: &Parts) -> Result<(), Refused> {
+        let (headers, max) = (parts.headers.len(), self.limits.http.max_headers);
+        if headers > max {
+            let reason = format!("{headers} headers are more than `max_headers`, {max}");
+            return Err(Refused::new(Class::HeadersTooLarge, &reason));
+        }
         let declared: Option<u64> =
             parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         match (self.limits.http.max_body, declared) {

@@ -80,6 +80,12 @@ impl<S: Requests> Speaking<S> {
     }
 }
 
+/// Whether h2 ended the connection because of what it counts itself: streams given up before we saw them, frames that are nothing but work.
+pub(super) fn is_flood(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+}
+
 fn http2_builder(limits: &HttpLimits) -> http2::Builder<TokioExecutor> {
     let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
     let mut builder = http2::Builder::new(TokioExecutor::new());

@@ -1,0 +1,272 @@
+//! Other bytes than HTTP's: WebSockets and other upgrades, on a whole connection or on one stream of HTTP/2, agreed to or not.
+
+use hyper::ext::Protocol;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use svidgate::metrics::RequestOutcome;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::scene::{Played, Raw, Scene, header, patiently, served};
+use crate::harness::http::{Body, Client, full};
+use crate::harness::until;
+
+const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a2V5\r\n\
+                   Sec-WebSocket-Version: 13\r\n\r\n";
+const AGREE: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+/// Both ends of a connection that has become a WebSocket's.
+async fn upgraded(scene: &Scene, application: &Played) -> (Raw<TlsStream<TcpStream>>, Raw<TcpStream>) {
+    let mut raw = scene.raw().await;
+    raw.say(ASK).await;
+    let mut app = application.accept().await;
+    let head = app.head().await;
+    assert_eq!((header(&head, "connection"), header(&head, "upgrade")), (Some("upgrade"), Some("websocket")), "{head}");
+    assert_eq!(header(&head, "sec-websocket-key"), Some("a2V5"));
+    assert!(header(&head, "x-forwarded-client-cert").is_some(), "{head}");
+    app.say(AGREE).await;
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!((header(&head, "connection"), header(&head, "upgrade")), (Some("upgrade"), Some("websocket")), "{head}");
+    assert_eq!(header(&head, "sec-websocket-accept"), Some("x"));
+    (raw, app)
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_carries_bytes_both_ways_until_each_side_has_ended() {
+    let (scene, application) = Scene::played("").await;
+    let (mut raw, mut app) = upgraded(&scene, &application).await;
+    for _ in 0..3 {
+        raw.say("GET / HTTP/1.1\r\n\r\n").await;
+        assert_eq!(app.head().await, "GET / HTTP/1.1\r\n\r\n");
+        app.say([0x81, 2, b'o', b'k'].map(|byte| byte & 0x7f)).await;
+        assert_eq!(raw.take(4).await, "\x01\x02ok");
+    }
+    raw.finish().await;
+    assert_eq!(app.end().await.0, "");
+    app.say("last words").await;
+    app.finish().await;
+    let (rest, end) = raw.end().await;
+    assert!(rest == "last words" && end.is_ok(), "{rest} {end:?}");
+    until("it is counted", || scene.requests(RequestOutcome::Tunnelled) == 1).await;
+}
+
+#[tokio::test]
+async fn an_application_that_ends_an_upgraded_connection_first_still_hears_the_client() {
+    let (scene, application) = Scene::played("").await;
+    let (mut raw, mut app) = upgraded(&scene, &application).await;
+    app.say("bye").await;
+    app.finish().await;
+    assert_eq!(raw.end().await.0, "bye");
+    raw.say("one more thing").await;
+    raw.finish().await;
+    assert_eq!(app.end().await.0, "one more thing");
+}
+
+#[tokio::test]
+async fn what_either_side_says_right_behind_its_head_is_not_lost() {
+    let (scene, application) = Scene::played("").await;
+    let mut raw = scene.raw().await;
+    raw.say(format!("{ASK}eager")).await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say(format!("{AGREE}me too")).await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(raw.take(6).await, "me too");
+    assert_eq!(app.take(5).await, "eager");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_refused_is_an_answer_and_the_next_request_follows() {
+    let (scene, application) = Scene::played("").await;
+    let mut raw = scene.raw().await;
+    // The next request is already there: were the answer a 101, it would be no request.
+    raw.say(format!("{ASK}GET /next HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\n\r\nno").await;
+    let (head, body) = raw.answer().await;
+    assert!(head.starts_with("HTTP/1.1 426 ") && body == "no", "{head}");
+    let next = app.head().await;
+    assert!(next.starts_with("GET /next HTTP/1.1\r\n"), "{next}");
+    app.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert_eq!(raw.answer().await.1, "ok");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_the_policy_refuses_is_answered_and_the_next_request_follows() {
+    let (scene, application) = Scene::with("", "paths = [\"/next\"]", "").await;
+    let mut raw = scene.raw().await;
+    raw.say(format!("{ASK}GET /next HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    assert!(raw.answer().await.0.starts_with("HTTP/1.1 403 "));
+    assert_eq!(raw.answer().await.1, "hello");
+    assert_eq!(application.only().target, "/next");
+}
+
+#[tokio::test]
+async fn nobody_is_taken_over_to_another_version_of_http() {
+    let (scene, application) = Scene::with("", "", "").await;
+    for protocol in ["h2c", "HTTP/2.0", "TLS/1.3", "websocket, h2c"] {
+        let before = application.seen().len();
+        let mut raw = scene.raw().await;
+        raw.say(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+        ))
+        .await;
+        let (head, body) = raw.answer().await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && body == "hello", "{protocol}: {head}");
+        let seen = application.seen().split_off(before);
+        assert_eq!((seen[0].header("upgrade"), seen[0].header("http2-settings")), (None, None), "{protocol}");
+        raw.say("GET /again HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(raw.answer().await.1, "hello", "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_changes_the_protocol_unasked_is_answered_for_with_502() {
+    let (scene, application) = Scene::played("").await;
+    for mut client in scene.both().await {
+        let serve = async {
+            let mut app = application.accept().await;
+            app.head().await;
+            app.say(AGREE).await;
+            app
+        };
+        let (answer, mut app) = tokio::join!(client.get("/"), serve);
+        assert_eq!((answer.status.as_u16(), answer.class().as_str()), (502, "upstream_failed"));
+        app.end().await;
+    }
+}
+
+/// Asks for a WebSocket on a stream of HTTP/2.
+fn extended_connect(protocol: &'static str) -> Request<Body> {
+    let request = Request::connect("https://orders.example/chat?a=b").header("sec-websocket-version", "13");
+    let mut request = request.body(full("")).unwrap();
+    request.extensions_mut().insert(Protocol::from_static(protocol));
+    request
+}
+
+async fn stream_of(response: Response<hyper::body::Incoming>) -> Raw<TokioIo<hyper::upgrade::Upgraded>> {
+    assert_eq!(response.status(), StatusCode::OK);
+    Raw::of(TokioIo::new(patiently(hyper::upgrade::on(response)).await.unwrap()))
+}
+
+/// A client that has heard that extended CONNECT is taken.
+async fn client_of(scene: &Scene) -> Client {
+    let mut client = scene.http2().await;
+    assert_eq!(client.get("/hello").await.status, 200);
+    client
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_reaches_an_application_that_speaks_http1() {
+    let (scene, application) = Scene::played("").await;
+    let greet = async {
+        let mut app = application.accept().await;
+        app.head().await;
+        app.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        app
+    };
+    let (mut client, mut app) = tokio::join!(client_of(&scene), greet);
+    let agree = async {
+        let head = app.head().await;
+        assert!(head.starts_with("GET /chat?a=b HTTP/1.1\r\n"), "{head}");
+        assert_eq!((header(&head, "connection"), header(&head, "upgrade")), (Some("upgrade"), Some("websocket")));
+        assert_eq!(header(&head, "sec-websocket-key").map(str::len), Some(24));
+        assert_eq!(header(&head, "host"), Some("orders.example"));
+        assert_eq!((header(&head, "content-length"), header(&head, "transfer-encoding")), (None, None));
+        app.say(AGREE).await;
+    };
+    let (response, ()) = tokio::join!(client.send(extended_connect("websocket")), agree);
+    let response = response.unwrap();
+    assert_eq!(response.headers().get("sec-websocket-accept"), None);
+    assert_eq!(response.headers().get("upgrade"), None);
+    let mut stream = stream_of(response).await;
+    for _ in 0..3 {
+        stream.say("ping").await;
+        assert_eq!(app.take(4).await, "ping");
+        app.say("pong").await;
+        assert_eq!(stream.take(4).await, "pong");
+    }
+    stream.finish().await;
+    assert_eq!(app.end().await.0, "");
+    app.say("bye").await;
+    app.finish().await;
+    let (rest, end) = stream.end().await;
+    assert!(rest == "bye" && end.is_ok(), "{rest} {end:?}");
+    until("it is counted", || scene.requests(RequestOutcome::Tunnelled) == 1).await;
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_reaches_an_application_that_speaks_http2() {
+    let application = served(|request| async move {
+        if request.method() != Method::CONNECT {
+            return Response::new(full("hello"));
+        }
+        assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        assert_eq!(request.uri().path_and_query().unwrap(), "/chat?a=b");
+        assert!(request.headers().get("sec-websocket-key").is_none());
+        assert!(request.headers().contains_key("x-forwarded-client-cert"));
+        tokio::spawn(async move {
+            let stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+            tokio::io::AsyncWriteExt::shutdown(&mut writer).await.unwrap();
+        });
+        Response::new(full(""))
+    })
+    .await;
+    let scene = Scene::before(&format!("\"h2c://{application}\""), "", "", "").await;
+    let mut client = client_of(&scene).await;
+    let response = client.send(extended_connect("websocket")).await.unwrap();
+    let mut stream = stream_of(response).await;
+    for word in ["one", "two", "three"] {
+        stream.say(word).await;
+        assert_eq!(stream.take(word.len()).await, word);
+    }
+    stream.finish().await;
+    let (rest, end) = stream.end().await;
+    assert!(rest.is_empty() && end.is_ok(), "{rest} {end:?}");
+    assert_eq!(client.get("/again").await.status, 200, "the other streams go on");
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_that_the_application_refuses_is_an_answer() {
+    let (scene, application) = Scene::played("").await;
+    let greet = async {
+        let mut app = application.accept().await;
+        app.head().await;
+        app.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        app
+    };
+    let (mut client, mut app) = tokio::join!(client_of(&scene), greet);
+    for (said, status) in [
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", 404),
+        ("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\n\r\nno", 426),
+        // A 200 would mean that the WebSocket is open.
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno", 502),
+    ] {
+        let refuse = async {
+            app.head().await;
+            app.say(said).await;
+        };
+        let (answer, ()) = tokio::join!(client.ask(extended_connect("websocket")), refuse);
+        assert_eq!(answer.status, status);
+    }
+}
+
+#[tokio::test]
+async fn rules_see_a_websocket_over_http2_as_the_get_that_it_is() {
+    for (rules, status) in
+        [("methods = [\"CONNECT\"]", 403), ("methods = [\"GET\"]\npaths = [\"/other\", \"/hello\"]", 403)]
+    {
+        let (scene, application) = Scene::with("", rules, "").await;
+        let mut client = scene.http2().await;
+        client.get("/hello").await;
+        let before = application.seen().len();
+        let answer = client.ask(extended_connect("websocket")).await;
+        assert_eq!(answer.status, status, "{rules}");
+        assert_eq!(application.seen().len(), before);
+    }
+}
