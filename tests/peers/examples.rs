@@ -66,7 +66,10 @@ async fn the_example_of_a_legacy_service_decides_as_it_says() {
     ] {
         let Some(mut curl) = curl(Some(files)) else { return };
         curl.args(["--path-as-is", "--output", "/dev/null", "--write-out", "%{http_code}"]);
-        curl.args(if method == "HEAD" { &["--head"][..] } else { &["--request", method] });
+        match method {
+            "HEAD" => curl.arg("--head"),
+            _ => curl.args(["--request", method]),
+        };
         assert_eq!(succeeds(curl.arg(format!("https://{}{path}", gate.address(0)))), status, "{method} {path}");
     }
     let seen = application.seen();

@@ -7,7 +7,6 @@ mod harness;
 mod curl;
 mod events;
 mod examples;
-mod examples;
 mod grpc;
 mod http2;
 mod nginx;
