@@ -40,6 +40,8 @@ pub(super) struct Exchange {
     sent: AtomicU64,
     received: AtomicU64,
     cut: Mutex<(Option<Cut>, Vec<Waker>)>,
+    /// The end of its grace, while it would be refused.
+    refused_until: Mutex<Option<Instant>>,
     /// Who answers, where that is to be looked at again; another one where it is sent again.
     server: Mutex<Option<Arc<Server>>>,
 }
@@ -99,6 +101,7 @@ impl Exchange {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             cut: Mutex::default(),
+            refused_until: Mutex::default(),
             server: Mutex::default(),
         }
     }
@@ -156,6 +159,25 @@ impl Exchange {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
         cut.0.get_or_insert(why);
         cut.1.drain(..).for_each(Waker::wake);
+    }
+
+    /// Takes in what an examination said. What would be refused now is cut after its grace, unless that is taken back before.
+    pub(super) fn examined(&self, refused: Option<Cut>, grace: Duration) {
+        let mut until = self.refused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused {
+            None => *until = None,
+            Some(why) => {
+                let now = Instant::now();
+                if *until.get_or_insert(now + grace) <= now {
+                    self.cut(why);
+                }
+            }
+        }
+    }
+
+    /// The end of its grace, while it would be refused.
+    pub(super) fn refused_until(&self) -> Option<Instant> {
+        *self.refused_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes of the request's body that went on.

@@ -79,11 +79,6 @@ impl Server {
         *state.retires.get_or_insert_with(|| Instant::now() + some_of(SUPERSEDED)) > Instant::now()
     }
 
-    /// Whether a certificate of its path has expired, where that counts.
-    pub(super) fn has_expired(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).standing.has_expired()
-    }
-
     /// When to look at it again although no order comes.
     pub(super) fn expiry(&self) -> Option<Instant> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).standing.expiry()
