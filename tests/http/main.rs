@@ -22,6 +22,7 @@ mod routes;
 mod rules;
 mod scene;
 mod streaming;
+mod targets;
 mod trust;
 mod upgrades;
 mod upstream;

@@ -13,8 +13,7 @@ use crate::upstream::{
 };
 
 /// A route as TOML. `target` and `expect` without quotes.
-fn route(hosts: &str, target: impl ToString, expect: &str) -> String {
-    let target = target.to_string();
+fn route(hosts: &str, target: impl std::fmt::Display, expect: &str) -> String {
     format!("[[outbound.route]]\nhosts = [\"{hosts}\"]\ntarget = \"{target}\"\nexpect = [\"{expect}\"]\n")
 }
 

@@ -95,7 +95,7 @@ impl Http1 {
     pub(super) fn takes_requests(&mut self, terms: Option<&Arc<Terms>>) -> bool {
         self.leash.forget();
         let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
             (None, _) => true,
             (Some(_), None) => false,
         };
@@ -220,7 +220,7 @@ impl Http2 {
 
     pub(super) fn takes_requests(&self, terms: Option<&Arc<Terms>>) -> bool {
         let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
             (None, _) => true,
             (Some(_), None) => false,
         };
