@@ -148,7 +148,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         while !self.heard.ends_with(end.as_bytes()) {
             let forgotten = self.heard.len().saturating_sub(end.len());
             self.heard.drain(..forgotten);
-            assert!(matches!(patiently(self.stream.read_buf(&mut self.heard)).await, Ok(1..)), "it ended without {end:?}");
+            assert!(
+                matches!(patiently(self.stream.read_buf(&mut self.heard)).await, Ok(1..)),
+                "it ended without {end:?}"
+            );
         }
         self.heard.clear();
     }

@@ -4,15 +4,15 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::balance::Endpoint;
 use super::body::RequestBody;
@@ -24,6 +24,9 @@ use crate::tls::{HandshakeError, Terms};
 
 /// How often a peer of an HTTP/2 connection with requests under way is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(30);
+
+/// Within what time of a connection's beginning its peer has said what it takes.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Why an upstream gave no connection.
 #[derive(Debug, thiserror::Error)]
@@ -133,12 +136,16 @@ pub(super) struct Http2 {
     use_of: Arc<Use>,
 }
 
+/// hyper at work on it.
+type Driver = http2::Connection<TokioIo<Leash>, RequestBody, TokioExecutor>;
+
 /// How much an HTTP/2 connection is used.
 struct Use {
     streams: AtomicUsize,
     /// What the peer takes at a time.
     max_streams: AtomicUsize,
-    takes_extended_connect: AtomicBool,
+    /// `None` once it is over. Asked for what the peer allows, which hyper learns at any time and tells nobody.
+    driver: Mutex<Option<Driver>>,
     began: Instant,
     /// Milliseconds after it began.
     waiting_since: AtomicUsize,
@@ -154,6 +161,25 @@ impl Drop for Stream {
         usage.streams.fetch_sub(1, Ordering::Relaxed);
         let since = usize::try_from(usage.began.elapsed().as_millis()).unwrap_or(usize::MAX);
         usage.waiting_since.store(since, Ordering::Relaxed);
+    }
+}
+
+impl Use {
+    /// Does what can be done now; ready when the connection is over.
+    fn drive(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = &mut *driver else { return Poll::Ready(()) };
+        if Pin::new(&mut *running).poll(cx).is_ready() {
+            *driver = None;
+            return Poll::Ready(());
+        }
+        self.max_streams.store(running.current_max_send_streams(), Ordering::Relaxed);
+        Poll::Pending
+    }
+
+    fn takes_extended_connect(&self) -> bool {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        driver.as_ref().is_some_and(http2::Connection::is_extended_connect_protocol_enabled)
     }
 }
 
@@ -176,22 +202,17 @@ impl Http2 {
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
         let begun = timeout(patience, builder.handshake(TokioIo::new(Leash::new(wire).0))).await;
-        let (sender, mut driver) =
+        let (sender, driver) =
             begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams: AtomicUsize::new(driver.current_max_send_streams()),
-            takes_extended_connect: AtomicBool::new(false),
+            driver: Mutex::new(Some(driver)),
             began: Instant::now(),
             waiting_since: AtomicUsize::new(0),
         });
-        let told = use_of.clone();
-        tokio::spawn(poll_fn(move |cx| {
-            let over = Pin::new(&mut driver).poll(cx);
-            told.max_streams.store(driver.current_max_send_streams(), Ordering::Relaxed);
-            told.takes_extended_connect.store(driver.is_extended_connect_protocol_enabled(), Ordering::Relaxed);
-            over
-        }));
+        let driven = use_of.clone();
+        tokio::spawn(poll_fn(move |cx| driven.drive(cx)));
         Ok(Self { sender, server, use_of })
     }
 
@@ -201,9 +222,16 @@ impl Http2 {
         Stream(self.clone())
     }
 
-    /// Whether the peer said that it takes WebSockets (RFC 8441 §3).
-    pub(super) fn takes_extended_connect(&self) -> bool {
-        self.use_of.takes_extended_connect.load(Ordering::Relaxed)
+    /// Whether the peer said that it takes WebSockets (RFC 8441 §3). On a new connection its word may be on the way: there is no telling
+    /// when it has come other than by asking again.
+    pub(super) async fn takes_extended_connect(&self) -> bool {
+        while !self.use_of.takes_extended_connect() {
+            if self.use_of.began.elapsed() > SETTLING {
+                return false;
+            }
+            sleep(SETTLING / 200).await;
+        }
+        true
     }
 
     pub(super) fn is_over(&self) -> bool {

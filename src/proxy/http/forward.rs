@@ -234,7 +234,7 @@ impl Gateway {
                 Err((error, back)) => Err(unanswered(error, back, connection.heard())),
             },
             Line::Http2(mut connection) => {
-                if request.extensions().get::<Protocol>().is_some() && !connection.takes_extended_connect() {
+                if request.extensions().get::<Protocol>().is_some() && !connection.takes_extended_connect().await {
                     let error = Failure::Broken("it takes no extended CONNECT (RFC 8441)".into());
                     return Err(unanswered(error, None, true));
                 }
