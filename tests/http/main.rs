@@ -12,6 +12,8 @@ mod framing;
 mod identity;
 mod inbound;
 mod limits;
+mod live;
+mod logged;
 mod pressure;
 mod rules;
 mod scene;
