@@ -4,15 +4,16 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::balance::Endpoint;
 use super::body::RequestBody;
@@ -24,6 +25,9 @@ use crate::tls::{HandshakeError, Terms};
 
 /// How often a peer of an HTTP/2 connection with requests under way is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(30);
+
+/// Within what time of a connection's beginning its peer has said what it takes.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Why an upstream gave no connection.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +144,8 @@ struct Use {
     streams: AtomicUsize,
     /// What the peer takes at a time.
     max_streams: AtomicUsize,
-    takes_extended_connect: AtomicBool,
+    /// Whether the peer said that it takes WebSockets (RFC 8441 §3).
+    takes_extended_connect: watch::Sender<bool>,
     began: Instant,
     /// Milliseconds after it began.
     waiting_since: AtomicUsize,
@@ -177,15 +182,17 @@ impl Http2 {
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams: AtomicUsize::new(driver.current_max_send_streams()),
-            takes_extended_connect: AtomicBool::new(false),
+            takes_extended_connect: watch::Sender::new(false),
             began: Instant::now(),
             waiting_since: AtomicUsize::new(0),
         });
         let told = use_of.clone();
         tokio::spawn(poll_fn(move |cx| {
             let over = Pin::new(&mut driver).poll(cx);
+            // What the peer allows hyper learns at any time and tells nobody.
             told.max_streams.store(driver.current_max_send_streams(), Ordering::Relaxed);
-            told.takes_extended_connect.store(driver.is_extended_connect_protocol_enabled(), Ordering::Relaxed);
+            let takes = driver.is_extended_connect_protocol_enabled();
+            told.takes_extended_connect.send_if_modified(|known| std::mem::replace(known, takes) != takes);
             over
         }));
         Ok(Self { sender, server, use_of })
@@ -197,9 +204,11 @@ impl Http2 {
         Stream(self.clone())
     }
 
-    /// Whether the peer said that it takes WebSockets (RFC 8441 §3).
-    pub(super) fn takes_extended_connect(&self) -> bool {
-        self.use_of.takes_extended_connect.load(Ordering::Relaxed)
+    /// Whether the peer takes WebSockets. On a new connection its word may be on the way.
+    pub(super) async fn takes_extended_connect(&self) -> bool {
+        let mut told = self.use_of.takes_extended_connect.subscribe();
+        let settled = self.use_of.began + SETTLING;
+        timeout_at(settled, told.wait_for(|takes| *takes)).await.is_ok_and(|told| told.is_ok())
     }
 
     pub(super) fn is_over(&self) -> bool {

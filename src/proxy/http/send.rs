@@ -174,7 +174,7 @@ async fn send_http2(
     scheme: &'static str,
     guard: &Guard,
 ) -> Result<Response<Incoming>, (Failure, Option<Request<RequestBody>>, Fate)> {
-    if request.extensions().get::<Protocol>().is_some() && !connection.takes_extended_connect() {
+    if request.extensions().get::<Protocol>().is_some() && !connection.takes_extended_connect().await {
         return Err((Failure::Broken("it takes no extended CONNECT (RFC 8441)".into()), None, Fate::Heard));
     }
     let request = for_http2(request, scheme);
