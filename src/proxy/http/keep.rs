@@ -66,7 +66,6 @@ pub(in crate::proxy) async fn serve(
         gateway: gateway.clone(),
         caller,
         closing: Closing::not_yet(),
-        review: None,
         ending: None,
     };
     keeper.keep(protocol, gate, connection).await
@@ -78,8 +77,6 @@ struct Keeper {
     gateway: Arc<Gateway>,
     caller: Option<Standing>,
     closing: Closing,
-    /// When the requests under way are looked at again.
-    review: Option<Instant>,
     /// Since when a connection without a request is being ended and the client takes no byte, and how many it had taken then.
     ending: Option<(Instant, u64)>,
 }
@@ -157,7 +154,7 @@ impl Keeper {
         if let Some(examined) = self.caller.as_mut().and_then(|caller| caller.review(orders.terms, &[])) {
             self.take_in(examined, speaking)?;
         }
-        self.review_after_grace();
+        self.review_requests();
         Ok(())
     }
 
@@ -173,24 +170,14 @@ impl Keeper {
         self.closing.examined(examined, self.gateway.limits.close_grace)
     }
 
-    fn review_after_grace(&mut self) {
-        match self.gateway.limits.close_grace {
-            Duration::ZERO => self.review_requests(),
-            grace => {
-                self.review.get_or_insert_with(|| Instant::now() + grace);
-            }
-        }
-    }
-
-    /// Requests under way that would now be refused, or whose server would be, are cut.
-    fn review_requests(&mut self) {
-        self.review = None;
+    /// Requests under way that would now be refused, or whose server would be, are cut after their grace.
+    fn review_requests(&self) {
         let orders = self.client.following.now().clone();
         let gateway = match &orders.service.way {
             Way::Requests(gateway) => gateway.clone(),
             Way::Bytes(_) => self.gateway.clone(),
         };
-        self.client.review(&orders, |exchange| {
+        self.client.review(&orders, self.gateway.limits.close_grace, |exchange| {
             let destination = gateway.routes.find(&exchange.host)?;
             Some(destination.terms(&orders.terms.as_ref()?.credentials))
         });
@@ -217,11 +204,7 @@ impl Keeper {
             let examined = caller.examine(&[]);
             self.take_in(examined, speaking)?;
         }
-        if self.review.is_some_and(|review| review <= now) {
-            self.review_requests();
-        } else if self.client.has_expired_server() {
-            self.review_after_grace();
-        }
+        self.review_requests();
         Ok(())
     }
 
@@ -257,8 +240,7 @@ impl Keeper {
         let head = self.client.head_since().map(|since| since + http.header_timeout);
         let age = http.max_age.filter(|_| last_call.is_none()).map(|age| self.client.began + age);
         let expiry = self.caller.as_ref().filter(|_| self.closing.at().is_none()).and_then(Standing::expiry);
-        let due =
-            [self.idle_until(), head, age, expiry, self.client.next_deadline(limits), self.closing.at(), self.review];
+        let due = [self.idle_until(), head, age, expiry, self.client.next_deadline(limits), self.closing.at()];
         // What is due and cannot be helped now must not keep the task busy.
         due.into_iter().flatten().min().unwrap_or(now + later).min(now + later).max(now + MOMENT)
     }
