@@ -311,7 +311,7 @@ async fn a_listener_that_shall_carry_bytes_from_now_on_finishes_its_requests_pol
     raw.answer().await;
     let toml =
         inbound_http(&scene.world.path("orders"), &application.target(), "", "", "").replace("protocol = \"http\"", "");
-    scene.gate.apply(&toml.split("[limits.http]").next().unwrap().to_owned()).await;
+    scene.gate.apply(toml.split("[limits.http]").next().unwrap()).await;
     raw.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let (head, body) = raw.answer().await;
     assert_eq!((header(&head, "connection"), body.as_str()), (Some("close"), "hello"));
