@@ -129,7 +129,7 @@ async fn what_a_server_says_beyond_its_answer_is_nobodys_answer() {
         ("GET", HELLO.to_owned(), POISON.to_owned()),
         ("GET", HELLO.to_owned(), "HTTP/1.1 4".to_owned()),
         ("GET", HELLO.to_owned(), "\r\n".to_owned()),
-        ("GET", format!("{HELLO}{}", &POISON[..20]), POISON[20..].to_owned()),
+        ("GET", format!("{HELLO}{}", POISON.split_at(20).0), POISON.split_at(20).1.to_owned()),
         ("HEAD", HELLO.to_owned(), String::new()),
         (
             "GET",
