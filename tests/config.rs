@@ -705,6 +705,7 @@ requests = "12.5%"
                 own: vec![own("x-ssl-client-s-dn", PeerFact::Subject), own("x-caller", PeerFact::SpiffeId)],
             },
             trace: true,
+            access_log: AccessLog::Share(0.125),
             upstream: HttpVersions::Http2,
         }
     );

@@ -55,6 +55,7 @@ impl Serving {
         let listener = bound.listener().clone();
         let config = listener.config();
         let targets = config.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let targets = if targets.is_empty() { "by routes".into() } else { targets };
         tracing::info!(listener = &*config.name, address = %listener.address(), targets, "listening");
         if let Some(credentials) = self.credentials.borrow().clone() {
             listener.renew(credentials);

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_rustls::server::TlsStream;
-
 use super::Connection;
 use super::error::ConnectionError;
 use super::http;
@@ -26,15 +24,14 @@ pub(super) async fn serve(
     let terms = connection.terms().inspect_err(|_| client.abort())?;
     // Boxed, here and below: what is large and soon over takes no room in the future of a connection that may last for days.
     let handshake = Box::pin(secure(acceptor, client, &terms));
-    let (client, peer) = connection.following.unless_forced(handshake).await?;
-    connection.proven(&peer, Agreed::of(client.get_ref().1));
+    let (client, peer, agreed) = connection.following.unless_forced(handshake).await?;
+    connection.proven(&peer, agreed);
     let standing = Standing { terms, peer, usage: Usage::Client, on_expiry: service.config.on_expiry, chain: None };
     match &service.way {
         Way::Bytes(upstream) => carry(service, upstream, client, standing, connection).await,
         Way::Requests(_) => {
-            let wire = Wire::tls(client);
-            let caller = Standing { chain: Some(wire.peer_chain().into()), ..standing };
-            Box::pin(http::serve(service, wire, Some(caller), connection)).await
+            let caller = Standing { chain: Some(client.peer_chain().into()), ..standing };
+            Box::pin(http::serve(service, client, Some(caller), connection)).await
         }
     }
 }
@@ -43,14 +40,14 @@ pub(super) async fn serve(
 async fn carry(
     service: &Service,
     upstream: &Upstream,
-    client: TlsStream<Socket>,
+    client: Wire,
     standing: Standing,
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
     let dialled = connection.following.unless_forced(Box::pin(upstream.connect())).await;
-    let (application, target) = dialled.inspect_err(|_| client.get_ref().0.abort())?;
+    let (application, target) = dialled.inspect_err(|_| client.abort())?;
     connection.record.target(target);
-    let relay = Box::new(Relay::new(Wire::tls(client), Wire::Plain(application)));
+    let relay = Box::new(Relay::new(client, Wire::Plain(application)));
     connection.carry(service, standing, relay).await
 }
 
@@ -60,9 +57,12 @@ async fn secure(
     acceptor: &Acceptor,
     client: Socket,
     terms: &Arc<Terms>,
-) -> Result<(TlsStream<Socket>, PeerIdentity), ConnectionError> {
+) -> Result<(Wire, PeerIdentity, Agreed), ConnectionError> {
     let (error, socket) = match acceptor.accept(client, terms).await {
-        Ok(secured) => return Ok(secured),
+        Ok((stream, peer)) => {
+            let agreed = Agreed::of(stream.get_ref().1);
+            return Ok((Wire::tls(stream), peer, agreed));
+        }
         Err(failed) => failed,
     };
     match (&error, socket) {

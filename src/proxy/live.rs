@@ -112,6 +112,11 @@ impl Standing {
         Ok(())
     }
 
+    /// Whether a certificate of the peer's path has expired, where that counts.
+    pub(super) fn has_expired(&self) -> bool {
+        self.on_expiry == OnExpiry::Close && UnixTime::now() > self.peer.valid_until()
+    }
+
     /// When to look again although no order comes: at the expiry of the peer's path. `None` where an expiry does not count.
     pub(super) fn expiry(&self) -> Option<Instant> {
         let left = || {
@@ -164,7 +169,7 @@ impl Closing {
     }
 }
 
-/// Runs the relay for as long as the connection stands.
+/// Runs the relay for as long as the connection stands, on the terms that `terms` reads off new orders.
 ///
 /// # Errors
 /// Why it ended other than cleanly; both sides then see a reset, except after an idle time in which nothing was left to deliver.
@@ -173,6 +178,7 @@ pub(super) async fn keep(
     mut standing: Standing,
     mut following: Following,
     limits: &Limits,
+    terms: impl Fn(&Orders) -> Option<Arc<Terms>>,
 ) -> Result<(), ConnectionError> {
     let mut closing = Closing::not_yet();
     let error = loop {
@@ -183,7 +189,7 @@ pub(super) async fn keep(
             orders = following.changed() => match orders {
                 // No sender is left where the listener is gone: then so must we be.
                 None | Some(Orders { forced: true, .. }) => break ConnectionError::Forced,
-                Some(orders) => standing.review(orders.terms, relay.peer_chain()),
+                Some(orders) => standing.review(terms(&orders), relay.peer_chain()),
             },
             () = sleep_until(wake) => {
                 if let Some(limit) = idle_limit(relay, limits).filter(|limit| relay.last_moved().elapsed() >= *limit) {

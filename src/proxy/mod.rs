@@ -287,7 +287,8 @@ impl Connection {
         standing: Standing,
         mut relay: Box<Relay>,
     ) -> Result<(), ConnectionError> {
-        let end = live::keep(&mut relay, standing, self.following.clone(), &service.limits).await;
+        let terms = |orders: &Orders| orders.terms.clone();
+        let end = live::keep(&mut relay, standing, self.following.clone(), &service.limits, terms).await;
         self.record.moved(relay.moved());
         end
     }

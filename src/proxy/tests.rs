@@ -39,5 +39,5 @@ async fn the_task_of_a_connection_stays_small() {
         "#,
     );
     println!("inbound {inbound}, outbound {outbound} bytes; {} of them the relay", size_of::<Relay>());
-    assert!(inbound <= 5 * 1024 && outbound <= 5 * 1024, "inbound {inbound}, outbound {outbound} bytes");
+    assert!(inbound <= 3 * 1024 && outbound <= 3 * 1024, "inbound {inbound}, outbound {outbound} bytes");
 }

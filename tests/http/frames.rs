@@ -1,6 +1,6 @@
 //! HTTP/2 frame by frame (RFC 9113 §4, RFC 7541 without tables): for what a client of good manners would not send.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -42,8 +42,8 @@ impl Frame {
 }
 
 /// A connection of HTTP/2.
-pub(crate) struct Frames {
-    stream: TlsStream<TcpStream>,
+pub(crate) struct Frames<S = TlsStream<TcpStream>> {
+    stream: S,
     pub(crate) answers_pings: bool,
 }
 
@@ -55,6 +55,18 @@ impl Frames {
         let payload: Vec<u8> =
             settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
         assert!(frames.say(SETTINGS, 0, 0, &payload).await);
+        frames
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// The server's side: hears the preface, and says settings that change nothing.
+    pub(crate) async fn serve(mut stream: S) -> Self {
+        let mut preface = [0; 24];
+        patiently(stream.read_exact(&mut preface)).await.unwrap();
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let mut frames = Self { stream, answers_pings: true };
+        assert!(frames.say(SETTINGS, 0, 0, &[]).await);
         frames
     }
 

@@ -135,7 +135,7 @@ async fn an_application_that_changes_the_protocol_unasked_is_answered_for_with_5
         };
         let (answer, mut app) = tokio::join!(client.get("/"), serve);
         assert_eq!((answer.status.as_u16(), answer.class().as_str()), (502, "upstream_failed"));
-        app.end().await;
+        assert_eq!(app.end().await.0, "", "it is let go of");
     }
 }
 

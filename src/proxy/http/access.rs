@@ -129,7 +129,7 @@ fn random() -> f64 {
 
 /// The peer at the mutual-TLS side: who calls inbound, who answers outbound.
 fn peer(client: &Client, exchange: &Exchange) -> Option<String> {
-    let server = || exchange.server.get().map(|server| server.id().to_string());
+    let server = || exchange.server().map(|server| server.id().to_string());
     client.peer.as_ref().map(|peer| peer.id.to_string()).or_else(server)
 }
 

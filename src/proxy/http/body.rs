@@ -13,9 +13,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
-use super::forward::Lease;
 use super::hygiene;
 use super::identity::IdentityNames;
+use super::send::Lease;
 use crate::metrics::RequestOutcome;
 
 /// How long a client that waits for leave to send its body (`Expect: 100-continue`) is made to wait for the application's word (RFC 9110 §10.1.1:

@@ -68,8 +68,8 @@ pub(super) struct Client {
     /// Since when nothing is under way, in milliseconds after it began.
     idle_since: AtomicU64,
     requests: AtomicUsize,
-    /// The next answer is the last.
-    last_call: AtomicBool,
+    /// Since when every answer is the last, in milliseconds after it began; 0 where it is not.
+    last_call: AtomicU64,
     /// Streams given up by the client: how many, and since when they are counted.
     resets: Mutex<(usize, Instant)>,
     is_flooded: AtomicBool,
@@ -103,7 +103,7 @@ impl Client {
             ongoing: Mutex::default(),
             idle_since: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
-            last_call: AtomicBool::new(false),
+            last_call: AtomicU64::new(0),
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
             max_resets: gateway.limits.http.max_resets,
@@ -189,11 +189,17 @@ impl Client {
 
     /// From now on every answer of HTTP/1.1 says that it is the last.
     pub(super) fn call_last(&self) {
-        self.last_call.store(true, Ordering::Relaxed);
+        let _ = self.last_call.compare_exchange(0, self.millis().max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Since when every answer is the last.
+    pub(super) fn last_call_since(&self) -> Option<Instant> {
+        let since = self.last_call.load(Ordering::Relaxed);
+        (since > 0).then(|| self.began + Duration::from_millis(since))
     }
 
     pub(super) fn is_last_call(&self) -> bool {
-        self.last_call.load(Ordering::Relaxed)
+        self.last_call.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the answer to the request that is being served ends the connection (RFC 9112 §9.6).
@@ -248,11 +254,16 @@ impl Client {
             let verdict = policy.decide_request(&peer.id, &request).verdict;
             return (!verdict.is_allowed()).then(|| verdict.to_string());
         }
-        let server = exchange.server.get()?;
+        let server = exchange.server()?;
         match servers(exchange) {
             Some(terms) => server.review(&terms).err().map(|refusal| refusal.to_string()),
             None => Some("no route leads there any more".into()),
         }
+    }
+
+    /// Whether a certificate of a server's has expired that answers a request under way.
+    pub(super) fn has_expired_server(&self) -> bool {
+        self.ongoing().iter().any(|exchange| exchange.server().is_some_and(|server| server.has_expired()))
     }
 
     /// Cuts what took too long.
@@ -272,7 +283,7 @@ impl Client {
     /// The first instant at which something under way is to be looked at.
     pub(super) fn next_deadline(&self, limits: &Limits) -> Option<Instant> {
         let ongoing = self.ongoing();
-        let expiries = ongoing.iter().filter_map(|exchange| exchange.server.get()?.expiry());
+        let expiries = ongoing.iter().filter_map(|exchange| exchange.server()?.expiry());
         ongoing.iter().filter_map(|exchange| deadline(exchange, limits)).chain(expiries).min()
     }
 }

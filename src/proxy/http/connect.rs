@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::balance::Endpoint;
 use super::body::RequestBody;
@@ -57,6 +57,7 @@ impl ConnectError {
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     driver: Option<Box<http1::Connection<TokioIo<Leash>, RequestBody>>>,
+    /// The driver has nothing more to do.
     is_over: bool,
     leash: Arc<LeashState>,
     pub(super) server: Option<Arc<Server>>,
@@ -72,16 +73,17 @@ impl Http1 {
             .max_header_size(limits.max_header_bytes)
             .handshake(TokioIo::new(leash))
             .await?;
-        let driver = Some(Box::new(driver));
-        Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since: Instant::now() })
+        let (driver, waiting_since) = (Some(Box::new(driver)), Instant::now());
+        Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since })
     }
 
-    /// Does what can be done now; ready when the connection is over.
+    /// Does what can be done now; ready when the connection is over, or given over to another protocol.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(driver) = self.driver.as_mut().filter(|_| !self.is_over) else { return Poll::Ready(()) };
-        // hyper that is asked once more after it gave the wire over to another protocol would end it.
-        self.is_over = Pin::new(&mut **driver).poll(cx).is_ready();
-        if self.is_over { Poll::Ready(()) } else { Poll::Pending }
+        let over = Pin::new(&mut **driver).poll(cx).map(|_| ());
+        // Asked once more after it gave the wire over, hyper would shut that down.
+        self.is_over = over.is_ready();
+        over
     }
 
     /// Whether it still stands, as far as we have been told.
@@ -185,12 +187,7 @@ impl Use {
 
 impl Http2 {
     /// A connection on a fresh wire.
-    pub(super) async fn begin(
-        wire: Wire,
-        server: Option<Arc<Server>>,
-        limits: &HttpLimits,
-        patience: Duration,
-    ) -> Result<Self, io::Error> {
+    pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -201,9 +198,8 @@ impl Http2 {
             .initial_connection_window_size(small(limits.connection_buffer))
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
-        let begun = timeout(patience, builder.handshake(TokioIo::new(Leash::new(wire).0))).await;
-        let (sender, driver) =
-            begun.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        // It says its part, and does not wait for the peer's.
+        let (sender, driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams: AtomicUsize::new(driver.current_max_send_streams()),

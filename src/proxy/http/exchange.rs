@@ -40,8 +40,8 @@ pub(super) struct Exchange {
     sent: AtomicU64,
     received: AtomicU64,
     cut: Mutex<(Option<Cut>, Vec<Waker>)>,
-    /// Who answers, where that is to be looked at again.
-    pub(super) server: OnceLock<Arc<Server>>,
+    /// Who answers, where that is to be looked at again; another one where it is sent again.
+    server: Mutex<Option<Arc<Server>>>,
 }
 
 /// What went wrong with the client's side of a request's body.
@@ -96,8 +96,18 @@ impl Exchange {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             cut: Mutex::default(),
-            server: OnceLock::new(),
+            server: Mutex::default(),
         }
+    }
+
+    /// It is sent to this server.
+    pub(super) fn meet(&self, server: Arc<Server>) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+    }
+
+    /// The server that it was sent to last.
+    pub(super) fn server(&self) -> Option<Arc<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A byte moved.

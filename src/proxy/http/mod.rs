@@ -19,7 +19,9 @@ mod leash;
 mod pool;
 mod request;
 mod route;
+mod send;
 mod server;
+mod speaking;
 mod switch;
 mod target;
 mod tunnel;
@@ -59,6 +61,10 @@ pub(super) struct Gateway {
     limits: Limits,
     /// How to make mutual TLS towards a target; plaintext where there is none of these.
     connectors: Option<Connectors>,
+    /// Whether requests go on as HTTP/2 whatever they came in.
+    prefers_http2: bool,
+    /// Whether a target may be spoken to in HTTP/1.1, which alone has `Upgrade`.
+    upgrades: bool,
     routes: Routes,
     on_expiry: OnExpiry,
     names: Arc<IdentityNames>,
@@ -73,6 +79,20 @@ struct Connectors {
     tunnel: Connector,
 }
 
+impl Connectors {
+    /// What is offered in ALPN, as far as the configuration leaves it open, is what the request came in.
+    fn new(listener: &config::Listener, limits: &Limits) -> Result<Self, rustls::Error> {
+        let is_spoken = |protocol: &[u8]| listener.alpn.is_empty() || listener.alpn.iter().any(|name| name == protocol);
+        let connector = |offered: &[&[u8]]| {
+            let offered = offered.iter().filter(|protocol| is_spoken(protocol)).map(|protocol| protocol.to_vec());
+            Connector::new(offered.collect(), listener.min_tls, limits.handshake_timeout)
+        };
+        let either: &[&[u8]] = &[HTTP2, HTTP1];
+        let http1 = if is_spoken(HTTP1) { &[HTTP1] } else { either };
+        Ok(Self { http1: connector(http1)?, http2: connector(either)?, tunnel: connector(&[])? })
+    }
+}
+
 impl Gateway {
     /// What `listener` shall do with requests.
     ///
@@ -83,24 +103,24 @@ impl Gateway {
         http: &Arc<Http>,
         limits: &Limits,
     ) -> Result<Arc<Self>, rustls::Error> {
-        let connector = |alpn: Vec<Vec<u8>>| Connector::new(alpn, listener.min_tls, limits.handshake_timeout);
         let connectors = match listener.direction {
             Direction::Inbound => None,
-            Direction::Outbound { .. } => {
-                let of_http1 = if listener.alpn.is_empty() { vec![HTTP1.to_vec()] } else { listener.alpn.clone() };
-                let of_http2 =
-                    if listener.alpn.is_empty() { vec![HTTP2.to_vec(), HTTP1.to_vec()] } else { of_http1.clone() };
-                Some(Connectors {
-                    http1: connector(of_http1)?,
-                    http2: connector(of_http2)?,
-                    tunnel: connector(Vec::new())?,
-                })
+            Direction::Outbound { .. } => Some(Connectors::new(listener, limits)?),
+        };
+        let speaks = |protocol: &[u8]| listener.alpn.iter().any(|name| name == protocol);
+        let (prefers_http2, upgrades) = match http.upstream {
+            HttpVersions::Http2 => (true, false),
+            HttpVersions::AsAsked => {
+                let is_outbound_with = connectors.is_some() && !listener.alpn.is_empty();
+                (is_outbound_with && speaks(HTTP2), !is_outbound_with || speaks(HTTP1))
             }
         };
         let gateway = Arc::new(Self {
             http: http.clone(),
             limits: limits.clone(),
             connectors,
+            prefers_http2,
+            upgrades,
             routes: Routes::new(listener, &http.routes, limits),
             on_expiry: listener.on_expiry,
             names: Arc::new(IdentityNames::new(&http.identity_headers)),
@@ -117,10 +137,6 @@ impl Gateway {
         self.connectors.is_some()
     }
 
-    fn always_http2(&self) -> bool {
-        self.http.upstream == HttpVersions::Http2
-    }
-
     /// Reaches a claimed endpoint, and proves who is there where that is mutual TLS. Tells whether HTTP/2 is spoken.
     async fn reach(
         &self,
@@ -128,15 +144,15 @@ impl Gateway {
         claim: &Claim,
         terms: Option<&Arc<Terms>>,
         wants_http2: bool,
-        patience: Duration,
+        until: Instant,
     ) -> Result<(Wire, Option<Arc<Server>>, bool), Failure> {
         let Some(connectors) = &self.connectors else {
-            let dialled = destination.balancer.dial(claim, patience).await;
+            let dialled = destination.balancer.dial(claim, until).await;
             let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
             return Ok((Wire::Plain(socket), None, wants_http2));
         };
         let connector = if wants_http2 { &connectors.http2 } else { &connectors.http1 };
-        let (wire, server) = self.secure(connector, destination, claim, terms, patience).await?;
+        let (wire, server) = self.secure(connector, destination, claim, terms, until).await?;
         let speaks_http2 = match &wire {
             Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
             Wire::Plain(_) | Wire::Stream(_) => false,
@@ -151,11 +167,11 @@ impl Gateway {
         destination: &Destination,
         claim: &Claim,
         terms: Option<&Arc<Terms>>,
-        patience: Duration,
+        until: Instant,
     ) -> Result<(Wire, Server), Failure> {
         let terms = terms.ok_or(Unusable::Missing)?;
         terms.credentials.usable_at(UnixTime::now())?;
-        let dialled = destination.balancer.dial(claim, patience).await;
+        let dialled = destination.balancer.dial(claim, until).await;
         let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
         let name = sni(destination.server_name.as_ref(), &claim.target);
         let shaken = Box::pin(connector.connect(socket, name, terms)).await;

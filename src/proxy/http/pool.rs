@@ -1,5 +1,5 @@
-//! Upstream connections that wait for the next request. Each worker thread keeps its own, and none is ever shared between two callers: what an
-//! application may take as said of a connection was said of one peer.
+//! Upstream connections that wait for the next request. Each worker thread keeps its own and looks there first, and none is ever shared between
+//! two callers: what an application may take as said of a connection was said of one peer.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,18 +42,23 @@ impl Pool {
         }
     }
 
-    /// A waiting HTTP/1.1 connection that can take a request, the one used last first.
+    /// A waiting HTTP/1.1 connection that can take a request, the one used last first. Where this thread has none, another's is taken: tasks
+    /// move between threads while they wait, and a handshake costs more than a lock.
     pub(super) fn take_http1(&self, whom: &For, terms: Option<&Arc<Terms>>) -> Option<Http1> {
-        loop {
-            let mut taken = {
-                let mut shard = self.shard()?;
-                let position = shard.http1.iter().rposition(|(of, _)| of == whom)?;
-                shard.http1.remove(position).1
-            };
-            if taken.takes_requests(terms) {
-                return Some(taken);
+        let own = worker() % self.shards.len().max(1);
+        let (before, from_own) = self.shards.split_at_checked(own)?;
+        from_own.iter().chain(before).find_map(|shard| {
+            loop {
+                let mut taken = {
+                    let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                    let position = shard.http1.iter().rposition(|(of, _)| of == whom)?;
+                    shard.http1.remove(position).1
+                };
+                if taken.takes_requests(terms) {
+                    return Some(taken);
+                }
             }
-        }
+        })
     }
 
     /// Keeps a connection for the next request.

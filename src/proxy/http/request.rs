@@ -12,9 +12,10 @@ use super::answer::{Answer, Asker, Class, SVIDGATE_ID};
 use super::body::{AnswerBody, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
-use super::forward::{Failure, Lease};
+use super::forward::Failure;
 use super::forwarded::Hop;
 use super::route::Destination;
+use super::send::Lease;
 use super::understood::{Understood, Wish};
 use super::{Gateway, forwarded, hygiene};
 use crate::policy::{Request as Asking, Verdict};
@@ -63,7 +64,7 @@ pub(super) async fn serve(
     let (mut parts, body) = request.into_parts();
     let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let understood = Understood::of(&parts);
+    let understood = Understood::of(&parts, gateway.upgrades);
     let exchange = match &understood {
         Ok(understood) => Exchange::new(understood, version),
         Err(_) => Exchange::not_understood(&parts),
@@ -301,6 +302,7 @@ pub(super) fn refused(failure: &Failure) -> Refused {
     let class = match failure {
         Failure::Identity(_) => Class::Overloaded,
         Failure::Connect(error) if error.is_timeout() => Class::UpstreamTimeout,
+        Failure::NoAddress(error) if error.kind() == std::io::ErrorKind::TimedOut => Class::UpstreamTimeout,
         Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) => Class::UpstreamFailed,
         Failure::Body(BodyFault::TooLarge) => Class::TooLarge,
         Failure::Body(BodyFault::Broken) => Class::BadRequest,

@@ -125,6 +125,17 @@ impl Routes {
         Some(filled.entry(host.to_owned()).or_insert(destination).clone())
     }
 
+    /// On what terms a peer behind `host` is believed; nobody is where no route is for it.
+    pub(super) fn terms(&self, host: &str, credentials: &Arc<Credentials>) -> Arc<Terms> {
+        self.find(host).map_or_else(
+            || {
+                let max_peer_certificates = self.with.max_peer_certificates;
+                Arc::new(Terms { credentials: credentials.clone(), policy: Arc::default(), max_peer_certificates })
+            },
+            |destination| destination.terms(credentials),
+        )
+    }
+
     /// Every destination known now.
     pub(super) fn known(&self) -> Vec<Arc<Destination>> {
         let fixed = self.routes.iter().filter_map(|known| known.fixed.clone());

@@ -62,7 +62,7 @@ impl Server {
         }
         let reviewed = match state.standing.review(Some(terms.clone()), &[]) {
             Some(reviewed) => reviewed,
-            None if UnixTime::now() > state.standing.peer.valid_until() => state.standing.examine(&[]),
+            None if state.standing.has_expired() => state.standing.examine(&[]),
             None => Ok(()),
         };
         reviewed.inspect_err(|refusal| state.refused = Some(refusal.clone()))
@@ -78,6 +78,11 @@ impl Server {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.retires.get_or_insert_with(|| Instant::now() + some_of(SUPERSEDED)) > Instant::now()
+    }
+
+    /// Whether a certificate of its path has expired, where that counts.
+    pub(super) fn has_expired(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).standing.has_expired()
     }
 
     /// When to look at it again although no order comes.

@@ -12,9 +12,10 @@ use hyper_util::rt::TokioIo;
 use super::answer::Class;
 use super::body::AnswerBody;
 use super::exchange::Guard;
-use super::forward::{Failure, Lease};
+use super::forward::{Failure, Search};
 use super::request::{Answered, Refused, refused};
 use super::route::Destination;
+use super::send::Lease;
 use super::tunnel::{End, Tunnel};
 use super::understood::Wish;
 use super::{Gateway, forwarded, hygiene};
@@ -32,15 +33,21 @@ impl Gateway {
         let Some(connectors) = &self.connectors else {
             return Err(Refused::new(Class::MethodNotAllowed, &"there is no way out of here"));
         };
-        let patience = self.limits.connect_timeout;
-        let claim = destination.balancer.claim(&[], patience).await;
-        let claim = claim.map_err(|error| refused(&Failure::NoAddress(error)))?;
-        guard.told.target = Some(claim.address.to_string());
-        let secured = self.secure(&connectors.tunnel, destination, &claim, terms, patience).await;
-        let (wire, server) = secured.inspect_err(|_| claim.failed()).map_err(|failure| refused(&failure))?;
+        let mut search = Search::new(destination, terms, self);
+        self.budget.earn();
+        let (wire, server, claim) = loop {
+            let (claim, until) = search.next(guard).await.map_err(|failure| refused(&failure))?;
+            let error = match self.secure(&connectors.tunnel, destination, &claim, terms, until).await {
+                Ok((wire, server)) => break (wire, server, claim),
+                Err(error) => error,
+            };
+            search.failed(&claim, &error);
+            if matches!(error, Failure::Identity(_)) || !search.goes_on(self, guard, &error) {
+                return Err(refused(&error));
+            }
+        };
         claim.succeeded();
-        let server = Arc::new(server);
-        let _ = guard.exchange.server.set(server);
+        guard.exchange.meet(Arc::new(server));
         Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _claim: Some(claim) }))
     }
 
@@ -107,7 +114,7 @@ impl Gateway {
         forwarded::via(&mut parts.headers, Version::HTTP_11);
         let client = guard.client.clone();
         guard.told.status = Some(parts.status);
-        let standing = match (&client.peer, guard.exchange.server.get()) {
+        let standing = match (&client.peer, guard.exchange.server()) {
             (Some(peer), _) => Some(peer.standing.clone()),
             (None, server) => server.map(|server| server.standing()),
         };

@@ -1,15 +1,13 @@
 //! What a request asks for: one host, in one form, or an error where its head could be read in two ways.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Version};
 
-/// The longest host, in bytes: a DNS name has at most 253.
-const MAX_HOST: usize = 255;
+use crate::policy::normal_host;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,27 +145,13 @@ fn parse(text: &str) -> Result<Authority, TargetError> {
     if text.contains('@') {
         return Err(TargetError::UserInfo);
     }
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => (format!("[{}]", ipv6(address)?), port),
-        None => {
-            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-            (normal_name(name)?, port)
-        }
+    let end = match text.starts_with('[') {
+        true => text.find(']').map(|bracket| bracket + 1),
+        false => text.find(':'),
     };
+    let (host, port) = text.split_at_checked(end.unwrap_or(text.len())).unwrap_or((text, ""));
+    let host = normal_host(host).map_err(|_| TargetError::InvalidHost)?.into_owned();
     Ok(Authority { host, port: self::port(port)? })
-}
-
-fn ipv6(address: &str) -> Result<Ipv6Addr, TargetError> {
-    address.parse().map_err(|_| TargetError::InvalidHost)
-}
-
-fn normal_name(name: &str) -> Result<String, TargetError> {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let is_label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    let is_name = name.len() <= MAX_HOST && name.split('.').all(is_label);
-    if is_name { Ok(name.to_ascii_lowercase()) } else { Err(TargetError::InvalidHost) }
 }
 
 /// What stands behind the host: nothing, `:`, or `:` and digits (RFC 3986 §3.2.3).

@@ -1,5 +1,7 @@
 //! What a connection, or a stream of one, becomes once both sides have agreed to other bytes than HTTP: WebSocket and other upgrades, and CONNECT.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::balance::Claim;
@@ -7,9 +9,11 @@ use super::exchange::Guard;
 use crate::config::Limits;
 use crate::metrics::RequestOutcome;
 use crate::proxy::error::ConnectionError;
-use crate::proxy::live::{Following, Standing, keep};
-use crate::proxy::relay::Relay;
+use crate::proxy::live::{Following, Orders, Standing, keep};
+use crate::proxy::relay::{Relay, Side};
+use crate::proxy::service::Way;
 use crate::proxy::wire::Wire;
+use crate::tls::Terms;
 
 /// The upstream's end of a tunnel.
 #[derive(Debug)]
@@ -55,12 +59,15 @@ impl Tunnel {
                 guard.told.reason = Some(why.to_string());
                 Err(ConnectionError::Cut(why.to_string()))
             }
-            kept = keep(&mut relay, standing, following, limits) => kept,
+            kept = keep(&mut relay, standing, following, limits, |orders| terms(orders, &guard)) => kept,
         };
         let moved = relay.moved();
+        let client_side = if guard.client.peer.is_some() { Side::Tls } else { Side::Plain };
         guard.told.outcome = match &carried {
-            Ok(()) => RequestOutcome::Tunnelled,
-            Err(ConnectionError::Idle(_)) => RequestOutcome::Tunnelled,
+            Ok(()) | Err(ConnectionError::Idle(_)) => RequestOutcome::Tunnelled,
+            // A client that has what it wanted may well leave with a reset: that is no fault of anybody's.
+            Err(ConnectionError::Broken(broken)) if broken.side == client_side => RequestOutcome::Cancelled,
+            Err(ConnectionError::Broken(_)) => RequestOutcome::UpstreamBroken,
             Err(_) => RequestOutcome::Cut,
         };
         let (from_client, to_client) = if guard.client.peer.is_some() { moved } else { (moved.1, moved.0) };
@@ -70,5 +77,16 @@ impl Tunnel {
             guard.told.reason.get_or_insert_with(|| error.to_string());
         }
         (carried, moved)
+    }
+}
+
+/// On what terms a tunnel stands now: inbound the caller's, outbound those of the route that leads to its host.
+fn terms(orders: &Orders, guard: &Guard) -> Option<Arc<Terms>> {
+    match &orders.service.way {
+        Way::Requests(gateway) if guard.client.peer.is_none() => {
+            let credentials = &orders.terms.as_ref()?.credentials;
+            Some(gateway.routes.terms(&guard.exchange.host, credentials))
+        }
+        Way::Requests(_) | Way::Bytes(_) => orders.terms.clone(),
     }
 }

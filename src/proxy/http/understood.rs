@@ -40,17 +40,17 @@ pub(super) enum Wish {
 }
 
 impl Understood {
-    /// Understands a request.
+    /// Understands a request. Without a target that `upgrades`, a wish for another protocol is passed over, as it may be (RFC 9110 §7.8).
     ///
     /// # Errors
     /// What could be understood in two ways, or in none.
-    pub(super) fn of(parts: &Parts) -> Result<Self, Refused> {
+    pub(super) fn of(parts: &Parts, upgrades: bool) -> Result<Self, Refused> {
         let asked = target::asked(parts).map_err(|error| Refused::new(Class::BadRequest, &error))?;
         let protocol = parts.extensions.get::<Protocol>().cloned();
         let wish = match (protocol, &asked.form) {
             (Some(protocol), _) => Wish::WebSocket(protocol),
             (None, Form::Authority) => Wish::Connect,
-            (None, _) if parts.version == Version::HTTP_2 => Wish::Answer,
+            (None, _) if parts.version == Version::HTTP_2 || !upgrades => Wish::Answer,
             (None, _) => hygiene::upgrade(&parts.headers).map_or(Wish::Answer, Wish::Upgrade),
         };
         let uri = match asked.form {

@@ -42,12 +42,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
         Poll::Ready(Ok(()))
     }
 
-    /// Where our own answer to a refused head is due, hyper's end is not the stream's.
+    /// Where a head was refused, its answer is still to be written when hyper has ended.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.is_due {
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.is_due { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_shutdown(cx) }
     }
 }
 

@@ -66,10 +66,12 @@ impl Watch {
     }
 
     /// Requests that the service was called for.
+    #[cfg(test)]
     pub(in crate::proxy) fn begun(&self) -> u64 {
         self.begun.load(Ordering::SeqCst)
     }
 
+    #[cfg(test)]
     /// Requests that the service was called for and whose answers have not ended.
     pub(in crate::proxy) fn in_flight(&self) -> u64 {
         let finished = self.finished();
