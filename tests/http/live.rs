@@ -156,6 +156,21 @@ async fn a_grace_lets_a_refused_peer_finish_and_start_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_grace_lets_an_answer_go_on_that_would_be_refused_now() {
+    let grace = "[limits]\nclose_grace = \"2s\"";
+    let (scene, application) = Scene::played(grace).await;
+    let [mut http1, mut http2] = scene.both().await;
+    let (mut first, mut first_app) = streaming(&mut http1, &application, "/a").await;
+    let (mut second, mut second_app) = streaming(&mut http2, &application, "/a").await;
+    scene.apply("", "paths = [\"/b\"]", grace).await;
+    assert_eq!(http2.get("/a").await.class(), "denied", "nothing new has a grace");
+    goes_on(&mut first, &mut first_app).await;
+    goes_on(&mut second, &mut second_app).await;
+    assert!(breaks(&mut first).await && breaks(&mut second).await);
+    until("both are counted", || scene.requests(RequestOutcome::Cut) == 2).await;
+}
+
+#[tokio::test]
 async fn a_root_that_is_removed_cuts_the_peers_it_vouched_for_and_no_others() {
     let (scene, application) = Scene::played("").await;
     let partner = authority("partner.example");
