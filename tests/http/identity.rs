@@ -3,7 +3,7 @@
 use hyper::Request;
 
 use super::scene::Scene;
-use crate::harness::http::{Application, Client, Seen, full};
+use crate::harness::http::{Application, Client, Seen};
 use crate::harness::{ORDERS, WEB, leaf_of};
 
 const NAMES: [&str; 4] = ["x-forwarded-client-cert", "client-cert", "client-cert-chain", "x-spiffe-id"];

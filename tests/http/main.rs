@@ -12,6 +12,8 @@ mod framing;
 mod identity;
 mod inbound;
 mod limits;
+mod lines;
+mod live;
 mod logged;
 mod outbound;
 mod pressure;

@@ -64,11 +64,12 @@ async fn generous() -> (SocketAddr, Arc<AtomicUsize>) {
     (address, count)
 }
 
-/// A connection that buffers little of what is not read.
+/// A connection that buffers little of what is not read, and sends at once what it is given.
 async fn small(scene: &Scene, protocol: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();
     let stream = socket.connect(scene.address()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     scene.peer.clone().offering(protocol).handshake(stream).await.unwrap()
 }
 
@@ -140,11 +141,11 @@ async fn writes_to_nobody(mut client: Client, application: Played) {
 #[tokio::test]
 async fn an_application_that_does_not_read_stops_a_client_of_http1() {
     let (scene, application) = Scene::played("").await;
-    writes_to_nobody(scene.http1().await, application).await;
+    writes_to_nobody(Client::http1(small(&scene, "http/1.1").await).await, application).await;
 }
 
 #[tokio::test]
 async fn an_application_that_does_not_read_stops_a_client_of_http2() {
     let (scene, application) = Scene::played("stream_buffer = \"64KiB\"").await;
-    writes_to_nobody(scene.http2().await, application).await;
+    writes_to_nobody(Client::http2(small(&scene, "h2").await).await, application).await;
 }

@@ -222,13 +222,6 @@ impl Played {
     pub(crate) async fn accept(&self) -> Raw<TcpStream> {
         Raw::of(patiently(self.listener.accept()).await.unwrap().0)
     }
-
-    /// Nobody has come, and nobody is on the way: asked after all that could make somebody come.
-    pub(crate) async fn is_left_alone(&self) -> bool {
-        let accepted = std::future::poll_fn(|cx| Poll::Ready(self.listener.poll_accept(cx).is_pending()));
-        tokio::task::yield_now().await;
-        accepted.await
-    }
 }
 
 /// Serves every request as `answer` says, body and all, over HTTP/1.1 and HTTP/2 with prior knowledge alike.

@@ -135,7 +135,7 @@ async fn an_application_that_changes_the_protocol_unasked_is_answered_for_with_5
         };
         let (answer, mut app) = tokio::join!(client.get("/"), serve);
         assert_eq!((answer.status.as_u16(), answer.class().as_str()), (502, "upstream_failed"));
-        app.end().await;
+        assert_eq!(app.end().await.0, "", "it is let go of");
     }
 }
 
@@ -269,4 +269,25 @@ async fn rules_see_a_websocket_over_http2_as_the_get_that_it_is() {
         assert_eq!(answer.status, status, "{rules}");
         assert_eq!(application.seen().len(), before);
     }
+}
+
+#[tokio::test]
+async fn a_websocket_may_be_the_first_that_an_application_which_speaks_http2_is_asked_for() {
+    let application = served(|request| async move {
+        assert_eq!(request.method(), Method::CONNECT);
+        tokio::spawn(async move {
+            let mut stream = Raw::of(TokioIo::new(hyper::upgrade::on(request).await.unwrap()));
+            stream.say("welcome").await;
+            stream.finish().await;
+        });
+        Response::new(full(""))
+    })
+    .await;
+    let scene = Scene::before(&format!("\"h2c://{application}\""), "", "", "").await;
+    let mut client = scene.http2().await;
+    // The gate answers this itself, after it has said that it takes extended CONNECT.
+    let request = client.request("TRACE", "/");
+    assert_eq!(client.ask(request).await.status, 405);
+    let response = client.send(extended_connect("websocket")).await.unwrap();
+    assert_eq!(stream_of(response).await.take(7).await, "welcome");
 }

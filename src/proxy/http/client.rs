@@ -274,6 +274,11 @@ impl Client {
         }
     }
 
+    /// When something under way that would be refused is at the end of its grace.
+    pub(super) fn grace_ends(&self) -> Option<Instant> {
+        self.ongoing().iter().filter_map(|exchange| exchange.refused_until()).min()
+    }
+
     /// The first instant at which something under way is to be looked at.
     pub(super) fn next_deadline(&self, limits: &Limits) -> Option<Instant> {
         let ongoing = self.ongoing();

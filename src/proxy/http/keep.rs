@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use humantime::format_duration;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use super::client::{Client, Peer};
 use super::gate::{Fault, Gate, Limits as GateLimits, Parts as GateParts, Protocol};
 use super::leash::Leash;
 use super::speaking::{Requests, Speaking, is_flood};
+use super::tunnel::Tunnel;
 use super::{Gateway, access, request, told};
 use crate::config::HttpLimits;
 use crate::proxy::Connection;
@@ -251,8 +253,7 @@ impl Keeper {
         let GateParts { io, leftover: said, fault, is_due } = gate.into_parts();
         let Some(mut wire) = io.into_wire() else { return Ok(()) };
         if let Some(tunnel) = tunnel {
-            let following = self.client.following.clone();
-            let (end, moved) = tunnel.carry(wire, said, following, &self.gateway.limits).await;
+            let (end, moved) = self.carry(tunnel, wire, said).await;
             connection.record.moved(moved);
             return end;
         }
@@ -263,6 +264,25 @@ impl Keeper {
                 // hyper does so itself, but not where a request once asked for an upgrade, also one that was refused.
                 let _ = timeout(PARTING, wire.shutdown()).await;
                 Ok(())
+            }
+        }
+    }
+
+    /// Carries a tunnel's bytes. The tunnel looks at its peer itself; whether the request that opened it would still be let through, we do.
+    async fn carry(&self, tunnel: Tunnel, wire: Wire, said: Bytes) -> (Result<(), ConnectionError>, (u64, u64)) {
+        let (mut following, gateway) = (self.client.following.clone(), self.gateway.clone());
+        let mut carried = Box::pin(tunnel.carry(wire, said, following.clone(), &gateway.limits));
+        self.review_requests(); // orders may have come while hyper gave the connection over
+        loop {
+            let wake = self.client.grace_ends().unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
+            tokio::select! {
+                biased;
+                orders = following.changed() => match orders {
+                    Some(_) => self.review_requests(),
+                    None => return carried.await,
+                },
+                () = sleep_until(wake) => self.review_requests(),
+                carried = &mut carried => return carried,
             }
         }
     }
