@@ -33,7 +33,7 @@ pub(crate) fn server() -> Option<(Running, String)> {
 }
 
 /// Tries calls, one after the other.
-fn calls(client: &mut Command, calls: &[&str]) {
+pub(crate) fn calls(client: &mut Command, calls: &[&str]) {
     let said = succeeds(client.args(calls));
     let well: String = calls.iter().map(|call| format!("well: {call}\n")).collect();
     assert_eq!(said, well);

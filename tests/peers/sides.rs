@@ -76,7 +76,7 @@ impl Sides {
 }
 
 /// The identity of the orders service with a DNS name beside its ID, for clients that insist on one.
-fn named_identity(world: &World) -> PathBuf {
+pub(crate) fn named_identity(world: &World) -> PathBuf {
     let key = KeyAlgorithm::P256.generate().unwrap();
     let mut params = svid_params(&harness::id(ORDERS), Validity::from_now(HOUR)).unwrap();
     params.subject_alt_names.push(rcgen::SanType::DnsName("orders.example".try_into().unwrap()));

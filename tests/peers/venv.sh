@@ -12,5 +12,5 @@ if cmp -s "$here/requirements.txt" "$place/requirements.txt" && "$place/bin/pyth
 fi
 rm -rf "$place"
 python3 -m venv "$place" >&2
-"$place/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt"
+"$place/bin/pip" install --quiet --disable-pip-version-check --retries 2 --timeout 30 --only-binary :all: -r "$here/requirements.txt"
 cp "$here/requirements.txt" "$place/"

@@ -231,12 +231,10 @@ impl Client {
         }
     }
 
-    /// Looks at what is under way, on new orders or after a while: what would not be let through any more is cut.
-    pub(super) fn review(&self, orders: &Orders, servers: impl Fn(&Exchange) -> Option<Arc<Terms>>) {
+    /// Looks at what is under way, on new orders or after a while: what would not be let through any more is cut after its grace.
+    pub(super) fn review(&self, orders: &Orders, grace: Duration, servers: impl Fn(&Exchange) -> Option<Arc<Terms>>) {
         for exchange in self.ongoing().iter() {
-            if let Some(why) = self.refusal(orders, exchange, &servers) {
-                exchange.cut(Cut::Revoked(why));
-            }
+            exchange.examined(self.refusal(orders, exchange, &servers), grace);
         }
     }
 
@@ -246,24 +244,25 @@ impl Client {
         orders: &Orders,
         exchange: &Exchange,
         servers: &impl Fn(&Exchange) -> Option<Arc<Terms>>,
-    ) -> Option<String> {
+    ) -> Option<Cut> {
         if let Some(peer) = &self.peer {
             let policy = &orders.service.config.policy;
             let path = RequestPath::parse(exchange.uri.path()).ok();
             let request = Request { method: &exchange.method, host: &exchange.host, path: path.as_ref() };
             let verdict = policy.decide_request(&peer.id, &request).verdict;
-            return (!verdict.is_allowed()).then(|| verdict.to_string());
+            return (!verdict.is_allowed()).then(|| Cut::Revoked(verdict.to_string()));
         }
         let server = exchange.server()?;
-        match servers(exchange) {
-            Some(terms) => server.review(&terms).err().map(|refusal| refusal.to_string()),
-            None => Some("no route leads there any more".into()),
-        }
+        let why = match servers(exchange) {
+            Some(terms) => server.review(&terms).err()?.to_string(),
+            None => "no route leads there any more".into(),
+        };
+        Some(Cut::Distrusted(why))
     }
 
-    /// Whether a certificate of a server's has expired that answers a request under way.
-    pub(super) fn has_expired_server(&self) -> bool {
-        self.ongoing().iter().any(|exchange| exchange.server().is_some_and(|server| server.has_expired()))
+    /// The end of the first grace of what is under way and refused.
+    pub(super) fn refused_until(&self) -> Option<Instant> {
+        self.ongoing().iter().filter_map(|exchange| exchange.refused_until()).min()
     }
 
     /// Cuts what took too long.
@@ -283,8 +282,13 @@ impl Client {
     /// The first instant at which something under way is to be looked at.
     pub(super) fn next_deadline(&self, limits: &Limits) -> Option<Instant> {
         let ongoing = self.ongoing();
-        let expiries = ongoing.iter().filter_map(|exchange| exchange.server()?.expiry());
-        ongoing.iter().filter_map(|exchange| deadline(exchange, limits)).chain(expiries).min()
+        let due = ongoing.iter().filter_map(|exchange| {
+            let refused_until = exchange.refused_until();
+            // One that is refused has nothing to fear of an expiry any more.
+            let expiry = || exchange.server()?.expiry();
+            [deadline(exchange, limits), refused_until.or_else(expiry)].into_iter().flatten().min()
+        });
+        due.min()
     }
 }
 

@@ -146,7 +146,7 @@ struct Use {
     streams: AtomicUsize,
     /// What the peer takes at a time.
     max_streams: AtomicUsize,
-    /// `None` once it is over. Asked for what the peer allows, which hyper learns at any time and tells nobody.
+    /// `None` once it is over.
     driver: Mutex<Option<Driver>>,
     began: Instant,
     /// Milliseconds after it began.
@@ -218,8 +218,8 @@ impl Http2 {
         Stream(self.clone())
     }
 
-    /// Whether the peer said that it takes WebSockets (RFC 8441 §3). On a new connection its word may be on the way: there is no telling
-    /// when it has come other than by asking again.
+    /// Whether the peer said that it takes WebSockets (RFC 8441 §3). On a new connection its word may be on the way, and there is no telling
+    /// when it has come other than by asking again: the task that hears it is hyper's own and does not wake ours.
     pub(super) async fn takes_extended_connect(&self) -> bool {
         while !self.use_of.takes_extended_connect() {
             if self.use_of.began.elapsed() > SETTLING {

@@ -40,6 +40,8 @@ pub(super) struct Exchange {
     sent: AtomicU64,
     received: AtomicU64,
     cut: Mutex<(Option<Cut>, Vec<Waker>)>,
+    /// The end of its grace, while it would be refused.
+    refused_until: Mutex<Option<Instant>>,
     /// Who answers, where that is to be looked at again; another one where it is sent again.
     server: Mutex<Option<Arc<Server>>>,
 }
@@ -65,9 +67,12 @@ pub(super) enum Cut {
     /// Nothing moves in the answer.
     #[error("nothing moved for `idle_timeout`")]
     Idle,
-    /// The policy would not let it through any more, or one of its ends is no longer trusted.
+    /// The policy would not let it through any more.
     #[error("it is no longer let through: {0}")]
     Revoked(String),
+    /// The server is no longer whom we expect.
+    #[error("the server is no longer trusted: {0}")]
+    Distrusted(String),
 }
 
 impl Exchange {
@@ -96,6 +101,7 @@ impl Exchange {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             cut: Mutex::default(),
+            refused_until: Mutex::default(),
             server: Mutex::default(),
         }
     }
@@ -153,6 +159,25 @@ impl Exchange {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
         cut.0.get_or_insert(why);
         cut.1.drain(..).for_each(Waker::wake);
+    }
+
+    /// Takes in what an examination said. What would be refused now is cut after its grace, unless that is taken back before.
+    pub(super) fn examined(&self, refused: Option<Cut>, grace: Duration) {
+        let mut until = self.refused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused {
+            None => *until = None,
+            Some(why) => {
+                let now = Instant::now();
+                if *until.get_or_insert(now + grace) <= now {
+                    self.cut(why);
+                }
+            }
+        }
+    }
+
+    /// The end of its grace, while it would be refused.
+    pub(super) fn refused_until(&self) -> Option<Instant> {
+        *self.refused_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes of the request's body that went on.

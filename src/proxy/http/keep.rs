@@ -68,7 +68,6 @@ pub(in crate::proxy) async fn serve(
         gateway: gateway.clone(),
         caller,
         closing: Closing::not_yet(),
-        review: None,
         ending: None,
     };
     keeper.keep(protocol, gate, connection).await
@@ -80,8 +79,6 @@ struct Keeper {
     gateway: Arc<Gateway>,
     caller: Option<Standing>,
     closing: Closing,
-    /// When the requests under way are looked at again.
-    review: Option<Instant>,
     /// Since when a connection without a request is being ended and the client takes no byte, and how many it had taken then.
     ending: Option<(Instant, u64)>,
 }
@@ -159,7 +156,7 @@ impl Keeper {
         if let Some(examined) = self.caller.as_mut().and_then(|caller| caller.review(orders.terms, &[])) {
             self.take_in(examined, speaking)?;
         }
-        self.review_after_grace();
+        self.review_requests();
         Ok(())
     }
 
@@ -175,24 +172,14 @@ impl Keeper {
         self.closing.examined(examined, self.gateway.limits.close_grace)
     }
 
-    fn review_after_grace(&mut self) {
-        match self.gateway.limits.close_grace {
-            Duration::ZERO => self.review_requests(),
-            grace => {
-                self.review.get_or_insert_with(|| Instant::now() + grace);
-            }
-        }
-    }
-
-    /// Requests under way that would now be refused, or whose server would be, are cut.
-    fn review_requests(&mut self) {
-        self.review = None;
+    /// Requests under way that would now be refused, or whose server would be, are cut after their grace.
+    fn review_requests(&self) {
         let orders = self.client.following.now().clone();
         let gateway = match &orders.service.way {
             Way::Requests(gateway) => gateway.clone(),
             Way::Bytes(_) => self.gateway.clone(),
         };
-        self.client.review(&orders, |exchange| {
+        self.client.review(&orders, self.gateway.limits.close_grace, |exchange| {
             let destination = gateway.routes.find(&exchange.host)?;
             Some(destination.terms(&orders.terms.as_ref()?.credentials))
         });
@@ -219,11 +206,7 @@ impl Keeper {
             let examined = caller.examine(&[]);
             self.take_in(examined, speaking)?;
         }
-        if self.review.is_some_and(|review| review <= now) {
-            self.review_requests();
-        } else if self.client.has_expired_server() {
-            self.review_after_grace();
-        }
+        self.review_requests();
         Ok(())
     }
 
@@ -259,8 +242,7 @@ impl Keeper {
         let head = self.client.head_since().map(|since| since + http.header_timeout);
         let age = http.max_age.filter(|_| last_call.is_none()).map(|age| self.client.began + age);
         let expiry = self.caller.as_ref().filter(|_| self.closing.at().is_none()).and_then(Standing::expiry);
-        let due =
-            [self.idle_until(), head, age, expiry, self.client.next_deadline(limits), self.closing.at(), self.review];
+        let due = [self.idle_until(), head, age, expiry, self.client.next_deadline(limits), self.closing.at()];
         // What is due and cannot be helped now must not keep the task busy.
         due.into_iter().flatten().min().unwrap_or(now + later).min(now + later).max(now + MOMENT)
     }
@@ -287,19 +269,17 @@ impl Keeper {
     }
 
     /// Carries a tunnel's bytes. The tunnel looks at its peer itself; whether the request that opened it would still be let through, we do.
-    async fn carry(&mut self, tunnel: Tunnel, wire: Wire, said: Bytes) -> (Result<(), ConnectionError>, (u64, u64)) {
-        let (mut following, gateway) = (self.client.following.clone(), self.gateway.clone());
-        let mut carried = Box::pin(tunnel.carry(wire, said, following.clone(), &gateway.limits));
-        self.review_after_grace(); // orders may have come while hyper gave the connection over
+    async fn carry(&self, tunnel: Tunnel, wire: Wire, said: Bytes) -> (Result<(), ConnectionError>, (u64, u64)) {
+        let mut following = self.client.following.clone();
+        let mut carried = Box::pin(tunnel.carry(wire, said, following.clone(), &self.gateway.limits));
         loop {
-            let review = self.review.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
+            // At first too: orders may have come while hyper gave the connection over.
+            self.review_requests();
+            let again = self.client.refused_until().unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
             tokio::select! {
                 biased;
-                orders = following.changed() => match orders {
-                    Some(_) => self.review_after_grace(),
-                    None => return carried.await,
-                },
-                () = sleep_until(review) => self.review_requests(),
+                orders = following.changed() => if orders.is_none() { return carried.await },
+                () = sleep_until(again) => {}
                 carried = &mut carried => return carried,
             }
         }

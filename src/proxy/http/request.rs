@@ -309,6 +309,7 @@ pub(super) fn refused(failure: &Failure) -> Refused {
         Failure::Cut(Cut::ClientTimeout) => Class::RequestTimeout,
         Failure::Cut(Cut::UpstreamTimeout | Cut::Idle) => Class::UpstreamTimeout,
         Failure::Cut(Cut::Revoked(_)) => Class::Denied,
+        Failure::Cut(Cut::Distrusted(_)) => Class::UpstreamFailed,
     };
     Refused { is_denied: class == Class::Denied, class, reason: failure.to_string() }
 }

@@ -54,18 +54,17 @@ impl Server {
     /// Examines it again where the terms decide otherwise than before, or a certificate of its path has expired.
     ///
     /// # Errors
-    /// When it would be refused now; from then on always.
+    /// When it would be refused now.
     pub(super) fn review(&self, terms: &Arc<Terms>) -> Result<(), Box<Refusal>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(refusal) = &state.refused {
-            return Err(refusal.clone());
-        }
-        let reviewed = match state.standing.review(Some(terms.clone()), &[]) {
-            Some(reviewed) => reviewed,
-            None if state.standing.has_expired() => state.standing.examine(&[]),
-            None => Ok(()),
+        let reviewed = match (state.standing.review(Some(terms.clone()), &[]), &state.refused) {
+            (Some(reviewed), _) => reviewed,
+            (None, Some(refusal)) => Err(refusal.clone()),
+            (None, None) if state.standing.has_expired() => state.standing.examine(&[]),
+            (None, None) => Ok(()),
         };
-        reviewed.inspect_err(|refusal| state.refused = Some(refusal.clone()))
+        state.refused = reviewed.clone().err();
+        reviewed
     }
 
     /// Whether a connection to it may be given a further request.
@@ -78,11 +77,6 @@ impl Server {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.retires.get_or_insert_with(|| Instant::now() + some_of(SUPERSEDED)) > Instant::now()
-    }
-
-    /// Whether a certificate of its path has expired, where that counts.
-    pub(super) fn has_expired(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).standing.has_expired()
     }
 
     /// When to look at it again although no order comes.
