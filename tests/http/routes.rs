@@ -13,7 +13,7 @@ use crate::upstream::{
 };
 
 /// A route as TOML. `target` and `expect` without quotes.
-fn route(hosts: &str, target: impl ToString, expect: &str) -> String {
+fn route(hosts: &str, target: &impl ToString, expect: &str) -> String {
     let target = target.to_string();
     format!("[[outbound.route]]\nhosts = [\"{hosts}\"]\ntarget = \"{target}\"\nexpect = [\"{expect}\"]\n")
 }
@@ -35,7 +35,7 @@ async fn of_the_routes_that_match_a_host_the_most_specific_takes_it() {
         services.push(Service::orders(&world).await);
     }
     let patterns = ["*", "*.svc", "*.shop.svc", "{0}.shop.svc", "orders.shop.svc"];
-    let routes = patterns.iter().zip(&services).map(|(hosts, service)| route(hosts, service.address, ORDERS));
+    let routes = patterns.iter().zip(&services).map(|(hosts, service)| route(hosts, &service.address, ORDERS));
     let gate = egress(&world, &routes.collect::<String>()).await;
     let mut clients =
         [Client::plain(gate.address(0)).await, Client::http2(TcpStream::connect(gate.address(0)).await.unwrap()).await];
@@ -53,7 +53,7 @@ async fn of_the_routes_that_match_a_host_the_most_specific_takes_it() {
 async fn the_case_of_a_host_its_closing_dot_and_its_port_choose_no_other_route() {
     let world = World::new();
     let service = Service::orders(&world).await;
-    let gate = egress(&world, &route("Orders.Example.", service.address, ORDERS)).await;
+    let gate = egress(&world, &route("Orders.Example.", &service.address, ORDERS)).await;
     let mut client = Client::plain(gate.address(0)).await;
     for host in ["orders.example", "ORDERS.example", "orders.example.", "orders.example:8080", "Orders.Example.:1"] {
         assert_eq!(ask_host(&mut client, host).await.status, 200, "{host}");
@@ -68,7 +68,7 @@ async fn the_case_of_a_host_its_closing_dot_and_its_port_choose_no_other_route()
 async fn a_host_without_a_route_is_refused_logged_and_counted_and_nothing_leaves() {
     let (world, log) = (World::new(), Logged::begin());
     let service = Service::orders(&world).await;
-    let gate = egress(&world, &route("orders.example", service.address, ORDERS)).await;
+    let gate = egress(&world, &route("orders.example", &service.address, ORDERS)).await;
     let mut clients =
         [Client::plain(gate.address(0)).await, Client::http2(TcpStream::connect(gate.address(0)).await.unwrap()).await];
     for client in &mut clients {
@@ -92,7 +92,7 @@ async fn a_host_gives_a_templates_target_and_who_must_be_there() {
     behind_unix_socket(&world.path("orders-shop.sock"), orders.address);
     behind_unix_socket(&world.path("batch-shop.sock"), liar.address);
     let target = format!("unix:{}", world.path("{0}-{1}.sock").display());
-    let gate = egress(&world, &route("{0}.{1}.svc", target, "spiffe://prod.example/ns/{1}/sa/{0}")).await;
+    let gate = egress(&world, &route("{0}.{1}.svc", &target, "spiffe://prod.example/ns/{1}/sa/{0}")).await;
     let mut client = Client::plain(gate.address(0)).await;
     for host in ["orders.shop.svc", "ORDERS.shop.svc.:80"] {
         assert_eq!(ask_host(&mut client, host).await.status, 200, "{host}");
@@ -115,7 +115,7 @@ async fn a_connection_is_never_shared_between_the_hosts_of_a_template() {
     behind_unix_socket(&world.path("all.sock"), service.address);
     let target = format!("unix:{}", world.path("all.sock").display());
     let expect = format!("{ORDERS}\", \"spiffe://prod.example/ns/{{1}}/sa/{{0}}");
-    let gate = egress(&world, &route("{0}.{1}.svc", target, &expect)).await;
+    let gate = egress(&world, &route("{0}.{1}.svc", &target, &expect)).await;
     let mut client = Client::plain(gate.address(0)).await;
     for host in ["a.b.svc", "c.d.svc", "a.b.svc", "c.d.svc"] {
         assert_eq!(ask_host(&mut client, host).await.status, 200);
@@ -128,7 +128,7 @@ async fn a_connection_is_never_shared_between_the_hosts_of_a_template() {
 async fn a_forward_proxys_client_says_the_whole_url_and_the_service_hears_the_path() {
     let world = World::new();
     let service = Service::orders(&world).await;
-    let gate = egress(&world, &route("orders.example", service.address, ORDERS)).await;
+    let gate = egress(&world, &route("orders.example", &service.address, ORDERS)).await;
     let mut client = TcpStream::connect(gate.address(0)).await.unwrap();
     let asks = "GET http://orders.example/orders/5?full=1 HTTP/1.1\r\nHost: orders.example\r\nProxy-Connection: keep-alive\r\n\
                 Proxy-Authorization: Basic c2VjcmV0\r\n\r\n";
@@ -167,7 +167,7 @@ async fn connect(gate: &Gate, first: &str) -> (String, TcpStream) {
 async fn a_tunnel_is_wrapped_in_mutual_tls_and_loses_nothing_from_the_first_byte_to_the_half_close() {
     let world = World::new();
     let service = tcp_service(&world).await;
-    let gate = egress(&world, &route("orders.example", service.address(0), ORDERS)).await;
+    let gate = egress(&world, &route("orders.example", &service.address(0), ORDERS)).await;
     let (told, mut client) = connect(&gate, "at once ").await;
     assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
     assert!(!told.to_lowercase().contains("content-length") && !told.to_lowercase().contains("transfer-"), "{told}");
@@ -194,7 +194,7 @@ async fn a_tunnel_is_wrapped_in_mutual_tls_and_loses_nothing_from_the_first_byte
 async fn a_tunnel_can_be_asked_for_in_http_2() {
     let world = World::new();
     let service = tcp_service(&world).await;
-    let gate = egress(&world, &route("orders.example", service.address(0), ORDERS)).await;
+    let gate = egress(&world, &route("orders.example", &service.address(0), ORDERS)).await;
     let mut client = Client::http2(TcpStream::connect(gate.address(0)).await.unwrap()).await;
     for _ in 0..2 {
         let request = Request::builder().method("CONNECT").uri("orders.example:5432").body(full("")).unwrap();
@@ -218,10 +218,10 @@ async fn a_tunnel_can_be_asked_for_in_http_2() {
 async fn a_tunnel_that_may_not_be_is_refused_in_words() {
     let world = World::new();
     let (service, liar) = (Service::orders(&world).await, Server::of(&world.peer(BATCH)).await);
-    let nowhere = egress(&world, &route("other.example", service.address, ORDERS)).await;
+    let nowhere = egress(&world, &route("other.example", &service.address, ORDERS)).await;
     let without_routes = egress(&world, &to_orders(service.address, "")).await;
-    let to_a_liar = egress(&world, &route("orders.example", liar.address, ORDERS)).await;
-    let deserted = egress(&world, &route("orders.example", deserted(), ORDERS)).await;
+    let to_a_liar = egress(&world, &route("orders.example", &liar.address, ORDERS)).await;
+    let deserted = egress(&world, &route("orders.example", &deserted(), ORDERS)).await;
     tokio::spawn(async move {
         let mut said = Vec::new();
         let tcp = liar.accept_tcp().await;
@@ -254,7 +254,7 @@ async fn a_tunnel_goes_to_another_target_where_one_is_deserted() {
     let service = tcp_service(&world).await;
     let targets = format!("{}\", \"{}", deserted(), service.address(0));
     let toml =
-        route("orders.example", targets, ORDERS).replace("target = ", "target = [").replace("\nexpect", "]\nexpect");
+        route("orders.example", &targets, ORDERS).replace("target = ", "target = [").replace("\nexpect", "]\nexpect");
     let gate = egress(&world, &toml).await;
     for _ in 0..4 {
         let (told, mut client) = connect(&gate, "hello").await;
@@ -267,7 +267,7 @@ async fn a_tunnel_goes_to_another_target_where_one_is_deserted() {
 async fn a_tunnel_outlives_a_rotation_and_ends_with_its_route() {
     let world = World::new();
     let service = tcp_service(&world).await;
-    let to_service = route("orders.example", service.address(0), ORDERS);
+    let to_service = route("orders.example", &service.address(0), ORDERS);
     let gate = egress(&world, &to_service).await;
     let (_, mut client) = connect(&gate, "hello").await;
     soon(client.read_exact(&mut [0; 5])).await.unwrap();
@@ -286,7 +286,7 @@ async fn a_tunnel_outlives_a_rotation_and_ends_with_its_route() {
         client.write_all(b"hello").await.unwrap();
         soon(client.read_exact(&mut [0; 5])).await.unwrap();
     }
-    gate.apply(&egress_toml(&world, &route("other.example", service.address(0), ORDERS))).await;
+    gate.apply(&egress_toml(&world, &route("other.example", &service.address(0), ORDERS))).await;
     let error = soon(client.read(&mut [0; 1])).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     until("it is counted", || ended(&gate, RequestOutcome::Cut) == 1).await;
@@ -296,7 +296,7 @@ async fn a_tunnel_outlives_a_rotation_and_ends_with_its_route() {
 async fn a_tunnel_is_asked_for_without_alpn_and_requests_with_it() {
     let world = World::new();
     let server = Server::of(&both_versions(world.peer(ORDERS))).await;
-    let gate = egress(&world, &route("orders.example", server.address, ORDERS)).await;
+    let gate = egress(&world, &route("orders.example", &server.address, ORDERS)).await;
     let asked = tokio::spawn(async move { connect(&gate, "").await.0 });
     assert_eq!(server.accept().await.get_ref().1.alpn_protocol(), None);
     assert!(soon(asked).await.unwrap().starts_with("HTTP/1.1 200 "));

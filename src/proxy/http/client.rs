@@ -260,11 +260,6 @@ impl Client {
         Some(Cut::Distrusted(why))
     }
 
-    /// The end of the first grace of what is under way and refused.
-    pub(super) fn refused_until(&self) -> Option<Instant> {
-        self.ongoing().iter().filter_map(|exchange| exchange.refused_until()).min()
-    }
-
     /// Cuts what took too long.
     pub(super) fn cut_overdue(&self, limits: &Limits) {
         let now = Instant::now();
@@ -277,6 +272,11 @@ impl Client {
                 });
             }
         }
+    }
+
+    /// When something under way that would be refused is at the end of its grace.
+    pub(super) fn grace_ends(&self) -> Option<Instant> {
+        self.ongoing().iter().filter_map(|exchange| exchange.refused_until()).min()
     }
 
     /// The first instant at which something under way is to be looked at.

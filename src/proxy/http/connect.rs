@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ use crate::tls::{HandshakeError, Terms};
 /// How often a peer of an HTTP/2 connection with requests under way is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(30);
 
-/// Within what time of a connection's beginning its peer has said what it takes.
-const SETTLING: Duration = Duration::from_secs(1);
+/// How long a WebSocket waits for the settings of a new HTTP/2 connection, and how often it looks for them.
+const SETTINGS: Duration = Duration::from_secs(1);
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// Why an upstream gave no connection.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +95,7 @@ impl Http1 {
     pub(super) fn takes_requests(&mut self, terms: Option<&Arc<Terms>>) -> bool {
         self.leash.forget();
         let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
             (None, _) => true,
             (Some(_), None) => false,
         };
@@ -138,19 +139,22 @@ pub(super) struct Http2 {
     use_of: Arc<Use>,
 }
 
-/// hyper at work on it.
-type Driver = http2::Connection<TokioIo<Leash>, RequestBody, TokioExecutor>;
-
 /// How much an HTTP/2 connection is used.
 struct Use {
     streams: AtomicUsize,
-    /// What the peer takes at a time.
-    max_streams: AtomicUsize,
-    /// `None` once it is over.
-    driver: Mutex<Option<Driver>>,
+    /// What knows the peer's settings. It is locked only for as long as it is asked something.
+    driver: Mutex<Driver>,
     began: Instant,
     /// Milliseconds after it began.
     waiting_since: AtomicUsize,
+}
+
+type Driver = http2::Connection<TokioIo<Leash>, RequestBody, TokioExecutor>;
+
+impl Use {
+    fn driver(&self) -> MutexGuard<'_, Driver> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One request's place on an HTTP/2 connection.
@@ -163,25 +167,6 @@ impl Drop for Stream {
         usage.streams.fetch_sub(1, Ordering::Relaxed);
         let since = usize::try_from(usage.began.elapsed().as_millis()).unwrap_or(usize::MAX);
         usage.waiting_since.store(since, Ordering::Relaxed);
-    }
-}
-
-impl Use {
-    /// Does what can be done now; ready when the connection is over.
-    fn drive(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(running) = &mut *driver else { return Poll::Ready(()) };
-        if Pin::new(&mut *running).poll(cx).is_ready() {
-            *driver = None;
-            return Poll::Ready(());
-        }
-        self.max_streams.store(running.current_max_send_streams(), Ordering::Relaxed);
-        Poll::Pending
-    }
-
-    fn takes_extended_connect(&self) -> bool {
-        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        driver.as_ref().is_some_and(http2::Connection::is_extended_connect_protocol_enabled)
     }
 }
 
@@ -202,13 +187,12 @@ impl Http2 {
         let (sender, driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
-            max_streams: AtomicUsize::new(driver.current_max_send_streams()),
-            driver: Mutex::new(Some(driver)),
+            driver: Mutex::new(driver),
             began: Instant::now(),
             waiting_since: AtomicUsize::new(0),
         });
         let driven = use_of.clone();
-        tokio::spawn(poll_fn(move |cx| driven.drive(cx)));
+        tokio::spawn(poll_fn(move |cx| Pin::new(&mut *driven.driver()).poll(cx)));
         Ok(Self { sender, server, use_of })
     }
 
@@ -218,14 +202,14 @@ impl Http2 {
         Stream(self.clone())
     }
 
-    /// Whether the peer said that it takes WebSockets (RFC 8441 §3). On a new connection its word may be on the way, and there is no telling
-    /// when it has come other than by asking again: the task that hears it is hyper's own and does not wake ours.
+    /// Whether the peer says that it takes WebSockets (RFC 8441 §3). A new connection may still wait for its word, and nobody tells when that
+    /// comes.
     pub(super) async fn takes_extended_connect(&self) -> bool {
-        while !self.use_of.takes_extended_connect() {
-            if self.use_of.began.elapsed() > SETTLING {
+        while !self.use_of.driver().is_extended_connect_protocol_enabled() {
+            if self.is_over() || self.use_of.began.elapsed() > SETTINGS {
                 return false;
             }
-            sleep(SETTLING / 200).await;
+            sleep(GLANCE).await;
         }
         true
     }
@@ -236,11 +220,11 @@ impl Http2 {
 
     pub(super) fn takes_requests(&self, terms: Option<&Arc<Terms>>) -> bool {
         let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
             (None, _) => true,
             (Some(_), None) => false,
         };
-        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.max_streams.load(Ordering::Relaxed);
+        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.driver().current_max_send_streams();
         is_trusted && has_room && self.sender.is_ready()
     }
 

@@ -270,16 +270,18 @@ impl Keeper {
 
     /// Carries a tunnel's bytes. The tunnel looks at its peer itself; whether the request that opened it would still be let through, we do.
     async fn carry(&self, tunnel: Tunnel, wire: Wire, said: Bytes) -> (Result<(), ConnectionError>, (u64, u64)) {
-        let mut following = self.client.following.clone();
-        let mut carried = Box::pin(tunnel.carry(wire, said, following.clone(), &self.gateway.limits));
+        let (mut following, gateway) = (self.client.following.clone(), self.gateway.clone());
+        let mut carried = Box::pin(tunnel.carry(wire, said, following.clone(), &gateway.limits));
+        self.review_requests(); // orders may have come while hyper gave the connection over
         loop {
-            // At first too: orders may have come while hyper gave the connection over.
-            self.review_requests();
-            let again = self.client.refused_until().unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
+            let wake = self.client.grace_ends().unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
             tokio::select! {
                 biased;
-                orders = following.changed() => if orders.is_none() { return carried.await },
-                () = sleep_until(again) => {}
+                orders = following.changed() => match orders {
+                    Some(_) => self.review_requests(),
+                    None => return carried.await,
+                },
+                () = sleep_until(wake) => self.review_requests(),
                 carried = &mut carried => return carried,
             }
         }
