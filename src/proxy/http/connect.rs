@@ -142,8 +142,9 @@ pub(super) struct Http2 {
 /// How much an HTTP/2 connection is used.
 struct Use {
     streams: AtomicUsize,
-    /// What knows the peer's settings. It is locked only for as long as it is asked something.
-    driver: Mutex<Driver>,
+    /// What knows the peer's settings, until the connection is over: only its drop hands back what it was still to send. It is locked only for
+    /// as long as it is asked something.
+    driver: Mutex<Option<Driver>>,
     began: Instant,
     /// Milliseconds after it began.
     waiting_since: AtomicUsize,
@@ -152,8 +153,29 @@ struct Use {
 type Driver = http2::Connection<TokioIo<Leash>, RequestBody, TokioExecutor>;
 
 impl Use {
-    fn driver(&self) -> MutexGuard<'_, Driver> {
+    fn driver(&self) -> MutexGuard<'_, Option<Driver>> {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what can be done now; ready when the connection is over.
+    fn drive(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut driver = self.driver();
+        if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_pending()) {
+            return Poll::Pending;
+        }
+        let over = driver.take();
+        drop(driver);
+        drop(over);
+        Poll::Ready(())
+    }
+
+    /// How many streams the peer takes at a time.
+    fn max_streams(&self) -> usize {
+        self.driver().as_ref().map_or(0, http2::Connection::current_max_send_streams)
+    }
+
+    fn takes_extended_connect(&self) -> bool {
+        self.driver().as_ref().is_some_and(http2::Connection::is_extended_connect_protocol_enabled)
     }
 }
 
@@ -187,12 +209,12 @@ impl Http2 {
         let (sender, driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
-            driver: Mutex::new(driver),
+            driver: Mutex::new(Some(driver)),
             began: Instant::now(),
             waiting_since: AtomicUsize::new(0),
         });
         let driven = use_of.clone();
-        tokio::spawn(poll_fn(move |cx| Pin::new(&mut *driven.driver()).poll(cx)));
+        tokio::spawn(poll_fn(move |cx| driven.drive(cx)));
         Ok(Self { sender, server, use_of })
     }
 
@@ -205,7 +227,7 @@ impl Http2 {
     /// Whether the peer says that it takes WebSockets (RFC 8441 §3). A new connection may still wait for its word, and nobody tells when that
     /// comes.
     pub(super) async fn takes_extended_connect(&self) -> bool {
-        while !self.use_of.driver().is_extended_connect_protocol_enabled() {
+        while !self.use_of.takes_extended_connect() {
             if self.is_over() || self.use_of.began.elapsed() > SETTINGS {
                 return false;
             }
@@ -224,7 +246,7 @@ impl Http2 {
             (None, _) => true,
             (Some(_), None) => false,
         };
-        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.driver().current_max_send_streams();
+        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.max_streams();
         is_trusted && has_room && self.sender.is_ready()
     }
 
