@@ -1,6 +1,6 @@
 //! The headers by which a request is followed through hops: where it came from, by whom it passed, and under which names it is logged.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,7 +125,7 @@ pub(super) fn request_id(headers: &mut HeaderMap, ids: &Ids) {
     let is_sane =
         |id: &HeaderValue| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     if !only(headers, &X_REQUEST_ID).is_some_and(is_sane) {
-        headers.insert(X_REQUEST_ID, visible(&ids.make().to_string()));
+        headers.insert(X_REQUEST_ID, ids.make().to_value());
     }
 }
 
@@ -136,7 +136,11 @@ pub(super) fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
         return;
     }
     headers.remove(TRACESTATE);
-    headers.insert(TRACEPARENT, visible(&format!("00-{}-{}-00", ids.make(), ids.make().short())));
+    let (trace, parent) = (ids.make().to_hex(), ids.make().to_hex());
+    let mut fresh = *b"00-................................-................-00";
+    fresh.iter_mut().skip(3).zip(trace).for_each(|(place, digit)| *place = digit);
+    fresh.iter_mut().skip(36).zip(parent.into_iter().skip(16)).for_each(|(place, digit)| *place = digit);
+    headers.insert(TRACEPARENT, value_of(&fresh));
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
@@ -158,6 +162,10 @@ fn is_lower_hex(byte: &u8) -> bool {
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).into_iter();
     values.next().filter(|_| values.next().is_none())
+}
+
+fn value_of(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(const { HeaderValue::from_static("") })
 }
 
 /// Makes opaque IDs. They are hashes of a counter, keyed with what the system's random source gave the process: unique, and not to be
@@ -191,15 +199,24 @@ impl Id {
         (u128::from(self.high) << 64 | u128::from(self.low)).to_be_bytes()
     }
 
-    /// Half of it, in 16 digits.
-    fn short(self) -> String {
-        format!("{:016x}", self.low)
+    /// Its text.
+    pub(super) fn to_hex(self) -> [u8; 32] {
+        let number = u128::from(self.high) << 64 | u128::from(self.low);
+        std::array::from_fn(|place| {
+            let digit = (number >> (4 * (31 - place)) & 15) as u8;
+            if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+        })
+    }
+
+    /// Its text as a header.
+    pub(super) fn to_value(self) -> HeaderValue {
+        value_of(&self.to_hex())
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.high, self.low)
+        self.to_hex().iter().try_for_each(|digit| f.write_char(char::from(*digit)))
     }
 }
 
