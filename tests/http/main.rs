@@ -24,6 +24,7 @@ mod routes;
 mod rules;
 mod scene;
 mod streaming;
+mod targets;
 mod trust;
 mod upgrades;
 mod upstream;

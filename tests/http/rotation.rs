@@ -169,7 +169,6 @@ fn rotations() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotations_of_both_sides_cost_no_request_and_no_answer_under_way() {
-    tracing_subscriber::fmt().try_init().ok();
     let mut way = Way::start().await;
     let mut streams = way.streams().await;
     let traffic = Traffic::start(&way.outbound).await;

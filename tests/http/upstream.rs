@@ -81,7 +81,15 @@ impl Service {
         peer: Peer,
         answer: impl Fn(Seen) -> Answering + Clone + Send + Sync + 'static,
     ) -> Self {
-        let raw = Server::of(&peer).await;
+        Self::serving(Server::of(&peer).await, answer)
+    }
+
+    /// One that says `hello` to every request, on a listener that the test has made.
+    pub(crate) fn at(listener: TcpListener, peer: &Peer) -> Self {
+        Self::serving(Server::on(listener, peer), |_| Box::pin(async { Response::new(full("hello")) }))
+    }
+
+    fn serving(raw: Server, answer: impl Fn(Seen) -> Answering + Clone + Send + Sync + 'static) -> Self {
         let (address, seen) = (raw.address, Arc::<Mutex<Vec<Seen>>>::default());
         let (opened, open) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (all, opening, opens) = (seen.clone(), opened.clone(), open.clone());
@@ -176,7 +184,10 @@ impl Server {
     }
 
     pub(crate) async fn of(peer: &Peer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), peer)
+    }
+
+    fn on(listener: TcpListener, peer: &Peer) -> Self {
         let address = listener.local_addr().unwrap();
         Self { address, listener, acceptor: TlsAcceptor::from(Arc::new(peer.server_config())) }
     }

@@ -4,16 +4,15 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use super::balance::Endpoint;
 use super::body::RequestBody;
@@ -26,8 +25,9 @@ use crate::tls::{HandshakeError, Terms};
 /// How often a peer of an HTTP/2 connection with requests under way is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(30);
 
-/// Within what time of a connection's beginning its peer has said what it takes.
-const SETTLING: Duration = Duration::from_secs(1);
+/// How long a WebSocket waits for the settings of a new HTTP/2 connection, and how often it looks for them.
+const SETTINGS: Duration = Duration::from_secs(1);
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// Why an upstream gave no connection.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ impl Http1 {
     pub(super) fn takes_requests(&mut self, terms: Option<&Arc<Terms>>) -> bool {
         self.leash.forget();
         let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
             (None, _) => true,
             (Some(_), None) => false,
         };
@@ -142,13 +142,19 @@ pub(super) struct Http2 {
 /// How much an HTTP/2 connection is used.
 struct Use {
     streams: AtomicUsize,
-    /// What the peer takes at a time.
-    max_streams: AtomicUsize,
-    /// Whether the peer said that it takes WebSockets (RFC 8441 §3).
-    takes_extended_connect: watch::Sender<bool>,
+    /// What knows the peer's settings. It is locked only for as long as it is asked something.
+    driver: Mutex<Driver>,
     began: Instant,
     /// Milliseconds after it began.
     waiting_since: AtomicUsize,
+}
+
+type Driver = http2::Connection<TokioIo<Leash>, RequestBody, TokioExecutor>;
+
+impl Use {
+    fn driver(&self) -> MutexGuard<'_, Driver> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One request's place on an HTTP/2 connection.
@@ -178,23 +184,15 @@ impl Http2 {
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
         // It says its part, and does not wait for the peer's.
-        let (sender, mut driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
+        let (sender, driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
-            max_streams: AtomicUsize::new(driver.current_max_send_streams()),
-            takes_extended_connect: watch::Sender::new(false),
+            driver: Mutex::new(driver),
             began: Instant::now(),
             waiting_since: AtomicUsize::new(0),
         });
-        let told = use_of.clone();
-        tokio::spawn(poll_fn(move |cx| {
-            let over = Pin::new(&mut driver).poll(cx);
-            // What the peer allows hyper learns at any time and tells nobody.
-            told.max_streams.store(driver.current_max_send_streams(), Ordering::Relaxed);
-            let takes = driver.is_extended_connect_protocol_enabled();
-            told.takes_extended_connect.send_if_modified(|known| std::mem::replace(known, takes) != takes);
-            over
-        }));
+        let driven = use_of.clone();
+        tokio::spawn(poll_fn(move |cx| Pin::new(&mut *driven.driver()).poll(cx)));
         Ok(Self { sender, server, use_of })
     }
 
@@ -204,11 +202,16 @@ impl Http2 {
         Stream(self.clone())
     }
 
-    /// Whether the peer takes WebSockets. On a new connection its word may be on the way.
+    /// Whether the peer says that it takes WebSockets (RFC 8441 §3). A new connection may still wait for its word, and nobody tells when that
+    /// comes.
     pub(super) async fn takes_extended_connect(&self) -> bool {
-        let mut told = self.use_of.takes_extended_connect.subscribe();
-        let settled = self.use_of.began + SETTLING;
-        timeout_at(settled, told.wait_for(|takes| *takes)).await.is_ok_and(|told| told.is_ok())
+        while !self.use_of.driver().is_extended_connect_protocol_enabled() {
+            if self.is_over() || self.use_of.began.elapsed() > SETTINGS {
+                return false;
+            }
+            sleep(GLANCE).await;
+        }
+        true
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -217,11 +220,11 @@ impl Http2 {
 
     pub(super) fn takes_requests(&self, terms: Option<&Arc<Terms>>) -> bool {
         let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms),
+            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
             (None, _) => true,
             (Some(_), None) => false,
         };
-        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.max_streams.load(Ordering::Relaxed);
+        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.driver().current_max_send_streams();
         is_trusted && has_room && self.sender.is_ready()
     }
 

@@ -170,3 +170,6 @@ impl With {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,8 +174,14 @@ async fn send_http2(
     scheme: &'static str,
     guard: &Guard,
 ) -> Result<Response<Incoming>, (Failure, Option<Request<RequestBody>>, Fate)> {
-    if request.extensions().get::<Protocol>().is_some() && !connection.takes_extended_connect().await {
-        return Err((Failure::Broken("it takes no extended CONNECT (RFC 8441)".into()), None, Fate::Heard));
+    if request.extensions().get::<Protocol>().is_some() {
+        match until_cut(connection.takes_extended_connect(), guard).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err((Failure::Broken("it takes no extended CONNECT (RFC 8441)".into()), None, Fate::Heard));
+            }
+            Err(cut) => return Err((Failure::Cut(cut), None, Fate::Heard)),
+        }
     }
     let request = for_http2(request, scheme);
     let request = request.map_err(|error| (Failure::Broken(error.to_string()), None, Fate::Heard))?;

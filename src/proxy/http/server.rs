@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// Whether a connection to it may be given a further request.
-    pub(super) fn takes_requests(&self, terms: &Arc<Terms>) -> bool {
+    pub(super) fn takes_requests(&self, terms: &Arc<Terms>, now: Instant) -> bool {
         if self.review(terms).is_err() || self.made_with.usable_at(UnixTime::since_unix_epoch(in_future())).is_err() {
             return false;
         }
@@ -76,7 +76,7 @@ impl Server {
             return true;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state.retires.get_or_insert_with(|| Instant::now() + some_of(SUPERSEDED)) > Instant::now()
+        *state.retires.get_or_insert_with(|| now + some_of(SUPERSEDED)) > now
     }
 
     /// When to look at it again although no order comes.
@@ -95,3 +95,6 @@ fn some_of(whole: Duration) -> Duration {
     let random = RandomState::new().hash_one(whole);
     whole.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
 }
+
+#[cfg(test)]
+mod tests;
