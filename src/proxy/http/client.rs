@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::exchange::{Cut, Exchange};
+use super::forwarded::Hop;
 use super::gate::{InFlight, Watch};
 use super::identity::{IdentityNames, PeerHeaders};
 use super::leash::LeashState;
@@ -52,8 +53,7 @@ pub(super) struct Client {
     pub(super) listener: Arc<str>,
     pub(super) direction: &'static str,
     pub(super) address: Option<SocketAddr>,
-    /// The listener's own port; 0 on a unix socket.
-    pub(super) port: u16,
+    pub(super) hop: Hop,
     pub(super) peer: Option<Peer>,
     pub(super) following: Following,
     pub(super) watch: Arc<Watch>,
@@ -86,12 +86,13 @@ impl Client {
         peer: Option<Peer>,
         (watch, leash): (Arc<Watch>, Arc<LeashState>),
     ) -> Self {
-        let began = Instant::now();
+        let (began, address) = (Instant::now(), connection.record.client());
+        let scheme = if peer.is_some() { "https" } else { "http" };
         Self {
             listener: service.config.name.clone(),
             direction: service.direction(),
-            address: connection.record.client(),
-            port: connection.port,
+            address,
+            hop: Hop::new(address.map(|address| address.ip()), scheme, connection.port),
             peer,
             following: connection.following.clone(),
             watch,
