@@ -61,7 +61,7 @@ pub(super) fn write(client: &Client, exchange: &Exchange, told: &Told) {
                 http.response.body.size = exchange.received(),
                 http.request.resend_count = (told.resends > 0).then_some(told.resends),
                 http.route = told.route.as_deref(),
-                network.peer.address = told.target.as_deref(),
+                network.peer.address = told.target.as_ref().map(|target| target.address.to_string()),
                 policy.rule = told.rule.as_deref(),
                 policy.decision = decision(told),
                 policy.reason = told.reason.as_deref().filter(|_| told.is_denied),

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::exchange::{Cut, Exchange};
+use super::forwarded::Hop;
 use super::gate::{InFlight, Watch};
 use super::identity::{IdentityNames, PeerHeaders};
 use super::leash::LeashState;
@@ -52,8 +53,7 @@ pub(super) struct Client {
     pub(super) listener: Arc<str>,
     pub(super) direction: &'static str,
     pub(super) address: Option<SocketAddr>,
-    /// The listener's own port; 0 on a unix socket.
-    pub(super) port: u16,
+    pub(super) hop: Hop,
     pub(super) peer: Option<Peer>,
     pub(super) following: Following,
     pub(super) watch: Arc<Watch>,
@@ -64,6 +64,8 @@ pub(super) struct Client {
     pub(super) tunnel: Mutex<Option<Tunnel>>,
     /// The keeper shall look at its clocks again.
     pub(super) nudge: Notify,
+    /// When it will by itself, in milliseconds after it began.
+    wakes_at: AtomicU64,
     ongoing: Mutex<Vec<Arc<Exchange>>>,
     /// Since when nothing is under way, in milliseconds after it began.
     idle_since: AtomicU64,
@@ -86,12 +88,13 @@ impl Client {
         peer: Option<Peer>,
         (watch, leash): (Arc<Watch>, Arc<LeashState>),
     ) -> Self {
-        let began = Instant::now();
+        let (began, address) = (Instant::now(), connection.record.client());
+        let scheme = if peer.is_some() { "https" } else { "http" };
         Self {
             listener: service.config.name.clone(),
             direction: service.direction(),
-            address: connection.record.client(),
-            port: connection.port,
+            address,
+            hop: Hop::new(address.map(|address| address.ip()), scheme, connection.port),
             peer,
             following: connection.following.clone(),
             watch,
@@ -100,6 +103,7 @@ impl Client {
             began,
             tunnel: Mutex::default(),
             nudge: Notify::new(),
+            wakes_at: AtomicU64::new(0),
             ongoing: Mutex::default(),
             idle_since: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
@@ -258,6 +262,20 @@ impl Client {
             None => "no route leads there any more".into(),
         };
         Some(Cut::Distrusted(why))
+    }
+
+    /// The keeper looks at its clocks again at `wake`.
+    pub(super) fn wakes_at(&self, wake: Instant) {
+        let wake = u64::try_from(wake.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        self.wakes_at.store(wake, Ordering::Relaxed);
+    }
+
+    /// Makes the keeper look at its clocks now, if something is due before it would.
+    pub(super) fn nudge_before(&self, due: Option<Instant>) {
+        let wakes_at = self.began + Duration::from_millis(self.wakes_at.load(Ordering::Relaxed));
+        if due.is_some_and(|due| due < wakes_at) {
+            self.nudge.notify_one();
+        }
     }
 
     /// Cuts what took too long.

@@ -18,6 +18,7 @@ use super::balance::Endpoint;
 use super::body::RequestBody;
 use super::leash::{Leash, LeashState};
 use super::server::Server;
+use super::speaking::HTTP1_HEADERS;
 use crate::config::HttpLimits;
 use crate::proxy::wire::Wire;
 use crate::tls::{HandshakeError, Terms};
@@ -69,11 +70,12 @@ impl Http1 {
     /// A connection on a fresh wire.
     pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
         let (leash, state) = Leash::new(wire);
-        let (sender, driver) = http1::Builder::new()
-            .max_headers(limits.max_headers)
-            .max_header_size(limits.max_header_bytes)
-            .handshake(TokioIo::new(leash))
-            .await?;
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(limits.max_header_bytes);
+        if limits.max_headers > HTTP1_HEADERS {
+            builder.max_headers(limits.max_headers);
+        }
+        let (sender, driver) = builder.handshake(TokioIo::new(leash)).await?;
         let (driver, waiting_since) = (Some(Box::new(driver)), Instant::now());
         Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since })
     }

@@ -12,6 +12,7 @@ use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::access;
+use super::balance::Endpoint;
 use super::client::Client;
 use super::gate::InFlight;
 use super::server::Server;
@@ -233,7 +234,7 @@ pub(super) struct Told {
     pub(super) status: Option<StatusCode>,
     pub(super) rule: Option<Arc<str>>,
     pub(super) route: Option<Arc<str>>,
-    pub(super) target: Option<String>,
+    pub(super) target: Option<Arc<Endpoint>>,
     /// What the client was told to ask the operator with.
     pub(super) id: Option<String>,
     /// Why it was refused or went wrong.

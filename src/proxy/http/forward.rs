@@ -79,7 +79,7 @@ impl<'a> Search<'a> {
     pub(super) async fn next(&self, guard: &mut Guard) -> Result<(Claim, Instant), Failure> {
         let balancer = &self.destination.balancer;
         let (claim, others) = balancer.claim(&self.tried, self.deadline).await.map_err(Failure::NoAddress)?;
-        guard.told.target = Some(claim.address.to_string());
+        guard.told.target = Some(Arc::clone(&claim));
         Ok((claim, Instant::now() + share(self.deadline, others + 1)))
     }
 

@@ -1,6 +1,6 @@
 //! The headers by which a request is followed through hops: where it came from, by whom it passed, and under which names it is logged.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,61 +26,67 @@ const MAX_PASSES: usize = 8;
 /// The longest request ID that is passed on, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The hop on which a request reached us.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hop<'a> {
+/// The hop on which a connection's requests reach us: what does not change between them is made once.
+#[derive(Clone, Debug)]
+pub(super) struct Hop {
     /// The client's address; none on a unix socket.
-    pub client: Option<IpAddr>,
+    client: Option<IpAddr>,
+    node: HeaderValue,
     /// `https`, or `http` where no TLS was on that hop.
-    pub scheme: &'static str,
-    /// The host as it was asked for, with its port; empty where none was.
-    pub host: &'a str,
-    /// The port that was asked for, or else ours.
-    pub port: u16,
+    scheme: &'static str,
+    /// Ours.
+    port: HeaderValue,
+}
+
+impl Hop {
+    /// From `client`, to our `port`.
+    pub(super) fn new(client: Option<IpAddr>, scheme: &'static str, port: u16) -> Self {
+        let client = client.map(|client| client.to_canonical());
+        // A client without an address is told too: an application that trusts the last element must not find an older one there.
+        let node = client.map_or(const { HeaderValue::from_static("unknown") }, |client| visible(&client.to_string()));
+        Self { client, node, scheme, port: HeaderValue::from(port) }
+    }
 }
 
 /// Adds the hop to `x-forwarded-for`, and to `forwarded` (RFC 7239) where the request has one: an application that reads the newer header
 /// finds the same hops in both, others get no second truth. `x-forwarded-proto`, `-host` and `-port` are set where they are absent: they
 /// speak of the first hop, which a gateway before us may know, and an authenticated peer that lies in them could as well lie in `host`.
 /// Only what we append is our word. Other spellings of these names are removed, lest they be taken for it.
-pub(super) fn forwarded(headers: &mut HeaderMap, hop: &Hop<'_>) {
+///
+/// `host` is the host as it was asked for, with its port, which is also in `port`; empty where none was.
+pub(super) fn forwarded(headers: &mut HeaderMap, hop: &Hop, host: &HeaderValue, port: Option<u16>) {
     remove_other_spellings(headers);
-    // A client without an address is told too: an application that trusts the last element must not find an older one there.
-    let client = hop.client.map(|client| client.to_canonical());
-    let last = client.map_or(const { HeaderValue::from_static("unknown") }, |client| visible(&client.to_string()));
-    append(headers, X_FORWARDED_FOR, last, |_| true);
+    append(headers, X_FORWARDED_FOR, hop.node.clone(), |_| true);
     if headers.contains_key(FORWARDED) {
-        append(headers, FORWARDED, visible(&element(client, hop)), |value| closes_its_quotes(value.as_bytes()));
+        append(headers, FORWARDED, visible(&element(hop, host)), |value| closes_its_quotes(value.as_bytes()));
     }
-    let first = |headers: &mut HeaderMap, name, value: &dyn Fn() -> HeaderValue| {
-        if !headers.contains_key(&name) {
-            headers.insert(name, value());
-        }
-    };
-    first(headers, X_FORWARDED_PROTO, &|| HeaderValue::from_static(hop.scheme));
-    first(headers, X_FORWARDED_PORT, &|| HeaderValue::from(hop.port));
-    if !hop.host.is_empty() {
-        first(headers, X_FORWARDED_HOST, &|| visible(hop.host));
+    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(hop.scheme));
+    headers.entry(X_FORWARDED_PORT).or_insert_with(|| port.map_or_else(|| hop.port.clone(), HeaderValue::from));
+    if !host.is_empty() {
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
     }
 }
 
 /// RFC 7239 §4: one hop. A host with quotes of its own is no host, and left out.
-fn element(client: Option<IpAddr>, hop: &Hop<'_>) -> String {
-    let node = match client {
+fn element(hop: &Hop, host: &HeaderValue) -> String {
+    let node = match hop.client {
         None => "unknown".to_owned(),
         Some(IpAddr::V4(client)) => client.to_string(),
         Some(IpAddr::V6(client)) => format!("\"[{client}]\""),
     };
     let element = format!("for={node};proto={}", hop.scheme);
-    if hop.host.is_empty() || hop.host.contains(['"', '\\']) {
-        element
-    } else {
-        format!("{element};host=\"{}\"", hop.host)
+    match host.to_str() {
+        Ok(host) if !host.is_empty() && !host.contains(['"', '\\']) => format!("{element};host=\"{host}\""),
+        _ => element,
     }
 }
 
 /// Makes one line of those lines of a list that are `sound`, and `last`: many applications read the first line only.
 fn append(headers: &mut HeaderMap, name: HeaderName, last: HeaderValue, sound: impl Fn(&HeaderValue) -> bool) {
+    if !headers.contains_key(&name) {
+        headers.insert(name, last);
+        return;
+    }
     let before = headers.get_all(&name).into_iter().filter(|value| sound(value));
     let all = joined(before.chain([&last]), ", ").unwrap_or(last);
     headers.insert(name, all);
@@ -88,8 +94,12 @@ fn append(headers: &mut HeaderMap, name: HeaderName, last: HeaderValue, sound: i
 
 fn remove_other_spellings(headers: &mut HeaderMap) {
     let names = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT];
-    let is_other =
-        |name: &&HeaderName| names.iter().any(|known| folds_to(name.as_str(), known.as_str()) && known != *name);
+    let is_near = |name: &&HeaderName| {
+        (X_FORWARDED_FOR.as_str().len()..=X_FORWARDED_PROTO.as_str().len()).contains(&name.as_str().len())
+    };
+    let is_other = |name: &&HeaderName| {
+        is_near(name) && names.iter().any(|known| folds_to(name.as_str(), known.as_str()) && known != *name)
+    };
     let found: Vec<HeaderName> = headers.keys().filter(is_other).cloned().collect();
     for name in found {
         headers.remove(name);
@@ -125,7 +135,7 @@ pub(super) fn request_id(headers: &mut HeaderMap, ids: &Ids) {
     let is_sane =
         |id: &HeaderValue| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     if !only(headers, &X_REQUEST_ID).is_some_and(is_sane) {
-        headers.insert(X_REQUEST_ID, visible(&ids.make().to_string()));
+        headers.insert(X_REQUEST_ID, ids.make().to_value());
     }
 }
 
@@ -136,7 +146,11 @@ pub(super) fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
         return;
     }
     headers.remove(TRACESTATE);
-    headers.insert(TRACEPARENT, visible(&format!("00-{}-{}-00", ids.make(), ids.make().short())));
+    let (trace, parent) = (ids.make().to_hex(), ids.make().to_hex());
+    let mut fresh = *b"00-................................-................-00";
+    fresh.iter_mut().skip(3).zip(trace).for_each(|(place, digit)| *place = digit);
+    fresh.iter_mut().skip(36).zip(parent.into_iter().skip(16)).for_each(|(place, digit)| *place = digit);
+    headers.insert(TRACEPARENT, value_of(&fresh));
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
@@ -158,6 +172,10 @@ fn is_lower_hex(byte: &u8) -> bool {
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).into_iter();
     values.next().filter(|_| values.next().is_none())
+}
+
+fn value_of(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(const { HeaderValue::from_static("") })
 }
 
 /// Makes opaque IDs. They are hashes of a counter, keyed with what the system's random source gave the process: unique, and not to be
@@ -191,15 +209,24 @@ impl Id {
         (u128::from(self.high) << 64 | u128::from(self.low)).to_be_bytes()
     }
 
-    /// Half of it, in 16 digits.
-    fn short(self) -> String {
-        format!("{:016x}", self.low)
+    /// Its text.
+    pub(super) fn to_hex(self) -> [u8; 32] {
+        let number = u128::from(self.high) << 64 | u128::from(self.low);
+        std::array::from_fn(|place| {
+            let digit = (number >> (4 * (31 - place)) & 15) as u8;
+            if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+        })
+    }
+
+    /// Its text as a header.
+    pub(super) fn to_value(self) -> HeaderValue {
+        value_of(&self.to_hex())
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.high, self.low)
+        self.to_hex().iter().try_for_each(|digit| f.write_char(char::from(*digit)))
     }
 }
 

@@ -42,18 +42,23 @@ const END_TO_END: [&str; 14] = [
 /// Removes what was meant for this hop alone, of a request or of a response; `te: trailers` stays for gRPC. Where HTTP/1.1 follows, its
 /// sender owes a `connection: te` to it (RFC 9110 §10.1.4). Ask for [`upgrade`] before.
 pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
-    let wants_trailers = |value: &HeaderValue| value == "trailers";
-    let ends_here = |(name, value): (&HeaderName, &HeaderValue)| {
-        HOP_BY_HOP.contains(&name.as_str()) && !(name == TE && wants_trailers(value))
-    };
-    if !headers.iter().any(ends_here) {
+    // Every message comes by here twice, and few have more than one of these: they are looked for by their length first.
+    let (mut here, mut count) = ([const { None }; HOP_BY_HOP.len()], 0);
+    for name in headers.keys().filter(|name| LENGTHS & 1 << name.as_str().len().min(63) != 0) {
+        if let Some(found) = HOP_BY_HOP.iter().find(|known| **known == name.as_str())
+            && let Some(place) = here.get_mut(count)
+        {
+            (*place, count) = (Some(*found), count + 1);
+        }
+    }
+    if count == 0 {
         return;
     }
     let trailers = tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    for name in HOP_BY_HOP {
+    for name in here.into_iter().flatten() {
         headers.remove(name);
     }
     if trailers {
@@ -61,8 +66,23 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// The lengths that occur among the headers of one connection, as bits.
+const LENGTHS: u64 = {
+    let (mut lengths, mut index) = (0, 0);
+    while index < HOP_BY_HOP.len() {
+        #[expect(clippy::indexing_slicing, reason = "at compile time")]
+        let name = HOP_BY_HOP[index];
+        lengths |= 1 << name.len();
+        index += 1;
+    }
+    lengths
+};
+
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let names = tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok());
+    // What nearly every answer of HTTP/1.1 says names no header.
+    let says_nothing = |token: &&[u8]| matches!(*token, b"keep-alive" | b"close");
+    let names = tokens(headers, &CONNECTION).filter(|token| !says_nothing(token));
+    let names = names.filter_map(|token| HeaderName::from_bytes(token).ok());
     names.filter(|name| !END_TO_END.contains(&name.as_str()) && headers.contains_key(name)).collect()
 }
 

@@ -118,6 +118,7 @@ impl Keeper {
         let mut following = self.client.following.clone();
         loop {
             let wake = self.next_wake();
+            self.client.wakes_at(wake);
             tokio::select! {
                 biased;
                 orders = following.changed() => match orders {

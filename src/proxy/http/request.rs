@@ -13,7 +13,6 @@ use super::body::{AnswerBody, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::forward::Failure;
-use super::forwarded::Hop;
 use super::route::Destination;
 use super::send::Lease;
 use super::understood::{Understood, Wish};
@@ -22,6 +21,9 @@ use crate::policy::{Request as Asking, Verdict};
 use crate::proxy::live::Orders;
 use crate::proxy::service::Way;
 use crate::tls::Terms;
+
+/// How many headers a request gets from us, about: room for them is made once.
+const HEADERS_ADDED: usize = 10;
 
 /// A request that is refused: what the client is told, and what the operator.
 #[derive(Debug)]
@@ -225,22 +227,22 @@ impl Gateway {
                 &"the request has passed too many proxies of our name: it goes in circles",
             ));
         }
-        let host = understood.authority.to_string();
-        let hop = Hop {
-            client: guard.client.address.map(|address| address.ip()),
-            scheme: if guard.client.peer.is_some() { "https" } else { "http" },
-            host: &host,
-            port: understood.authority.port.unwrap_or(guard.client.port),
+        headers.reserve(HEADERS_ADDED);
+        // One host, as it was understood: rules, application and whoever comes next see the same.
+        let host = match headers.get(header::HOST).filter(|written| understood.authority.is_written(written.as_bytes()))
+        {
+            Some(written) => written.clone(),
+            None => {
+                let host = HeaderValue::try_from(understood.authority.to_string());
+                let host = host.map_err(|error| Refused::new(Class::BadRequest, &error))?;
+                headers.insert(header::HOST, host.clone());
+                host
+            }
         };
-        forwarded::forwarded(headers, &hop);
+        forwarded::forwarded(headers, &guard.client.hop, &host, understood.authority.port);
         forwarded::via(headers, version);
         forwarded::request_id(headers, &self.ids);
         forwarded::trace_context(headers, &self.ids);
-        // One host, as it was understood: rules, application and whoever comes next see the same.
-        if headers.get(header::HOST).is_none_or(|written| written.as_bytes() != host.as_bytes()) {
-            let host = HeaderValue::try_from(host).map_err(|error| Refused::new(Class::BadRequest, &error))?;
-            headers.insert(header::HOST, host);
-        }
         Ok(())
     }
 

@@ -102,8 +102,8 @@ impl Gateway {
             Speaks::Http2(connection) => connection.server.clone(),
         };
         if let Some(server) = server {
-            guard.exchange.meet(server);
-            guard.client.nudge.notify_one(); // its certificate may expire before the keeper looks again
+            guard.exchange.meet(server.clone());
+            guard.client.nudge_before(server.expiry()); // the keeper may not look again so soon
         }
         let touched = request.body().touched();
         let may_be_lost = line.is_reused || matches!(line.speaks, Speaks::Http2(_));

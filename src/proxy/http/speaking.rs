@@ -19,6 +19,9 @@ use crate::config::HttpLimits;
 /// What hyper may hold of a client's bytes, and of the answers to it, on an HTTP/1.1 connection, besides a head.
 const HTTP1_BUFFER: usize = 256 * 1024;
 
+/// Headers that hyper takes by itself: then their places lie on the stack, otherwise they are allocated for each head.
+pub(super) const HTTP1_HEADERS: usize = 100;
+
 /// How often a peer of an HTTP/2 connection is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(60);
 
@@ -47,7 +50,9 @@ impl<S: Requests> Speaking<S> {
             Protocol::Http1 => {
                 // What the limits say of heads, and of how long they take, the gate has seen to: hyper must take all that it lets through.
                 let mut builder = http1::Builder::new();
-                builder.max_headers(limits.max_headers);
+                if limits.max_headers > HTTP1_HEADERS {
+                    builder.max_headers(limits.max_headers);
+                }
                 builder.max_buf_size(limits.max_header_bytes.saturating_add(HTTP1_BUFFER));
                 builder.header_read_timeout(None);
                 Self::Http1(Box::new(builder.serve_connection(gate, requests)))

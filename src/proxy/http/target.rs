@@ -41,6 +41,19 @@ pub(super) struct Authority {
     pub port: Option<u16>,
 }
 
+impl Authority {
+    /// Whether `text` is how it is written.
+    pub(super) fn is_written(&self, text: &[u8]) -> bool {
+        match (text.strip_prefix(self.host.as_bytes()), self.port) {
+            (Some(rest), None) => rest.is_empty(),
+            (Some([b':', digits @ ..]), Some(port)) => {
+                !digits.starts_with(b"0") && std::str::from_utf8(digits).is_ok_and(|digits| digits.parse() == Ok(port))
+            }
+            (Some(_) | None, _) => false,
+        }
+    }
+}
+
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;

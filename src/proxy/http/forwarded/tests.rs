@@ -4,7 +4,13 @@ use std::collections::HashSet;
 
 use super::*;
 
-const HOP: Hop<'_> = Hop { client: None, scheme: "https", host: "orders.example:8443", port: 8443 };
+const HOST: &str = "orders.example:8443";
+
+/// Marks a request for `host` from `client`.
+fn mark(headers: &mut HeaderMap, client: Option<&str>, host: &'static str) {
+    let hop = Hop::new(client.map(|client| client.parse().unwrap()), "https", 8443);
+    forwarded(headers, &hop, &HeaderValue::from_static(host), None);
+}
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -18,23 +24,19 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
     headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
 }
 
-fn from(client: &str) -> Hop<'static> {
-    Hop { client: Some(client.parse().unwrap()), ..HOP }
-}
-
 #[test]
 fn the_client_stands_last_in_one_line() {
-    let table: [(&[&str], Hop<'_>, &str); 5] = [
-        (&[], from("192.0.2.1"), "192.0.2.1"),
-        (&["10.0.0.1, 10.0.0.2", "10.0.0.3"], from("192.0.2.1"), "10.0.0.1, 10.0.0.2, 10.0.0.3, 192.0.2.1"),
-        (&[""], from("2001:db8::1"), "2001:db8::1"),
-        (&["10.0.0.1"], from("::ffff:192.0.2.1"), "10.0.0.1, 192.0.2.1"),
-        (&["10.0.0.1"], HOP, "10.0.0.1, unknown"),
+    let table: [(&[&str], Option<&str>, &str); 5] = [
+        (&[], Some("192.0.2.1"), "192.0.2.1"),
+        (&["10.0.0.1, 10.0.0.2", "10.0.0.3"], Some("192.0.2.1"), "10.0.0.1, 10.0.0.2, 10.0.0.3, 192.0.2.1"),
+        (&[""], Some("2001:db8::1"), "2001:db8::1"),
+        (&["10.0.0.1"], Some("::ffff:192.0.2.1"), "10.0.0.1, 192.0.2.1"),
+        (&["10.0.0.1"], None, "10.0.0.1, unknown"),
     ];
-    for (sent, hop, expected) in table {
+    for (sent, client, expected) in table {
         let lines: Vec<_> = sent.iter().map(|value| ("x-forwarded-for", *value)).collect();
         let mut map = headers(&lines);
-        forwarded(&mut map, &hop);
+        mark(&mut map, client, HOST);
         assert_eq!(values(&map, "x-forwarded-for"), [expected]);
     }
 }
@@ -42,7 +44,7 @@ fn the_client_stands_last_in_one_line() {
 #[test]
 fn the_first_hop_is_told_where_nobody_has() {
     let mut map = HeaderMap::new();
-    forwarded(&mut map, &HOP);
+    mark(&mut map, None, HOST);
     assert_eq!(values(&map, "x-forwarded-proto"), ["https"]);
     assert_eq!(values(&map, "x-forwarded-host"), ["orders.example:8443"]);
     assert_eq!(values(&map, "x-forwarded-port"), ["8443"]);
@@ -50,20 +52,20 @@ fn the_first_hop_is_told_where_nobody_has() {
 
     let told = [("x-forwarded-proto", "http"), ("x-forwarded-host", "shop.example"), ("x-forwarded-port", "80")];
     let mut map = headers(&told);
-    forwarded(&mut map, &HOP);
+    mark(&mut map, None, HOST);
     for (name, value) in told {
         assert_eq!(values(&map, name), [value]);
     }
 
     let mut map = HeaderMap::new();
-    forwarded(&mut map, &Hop { host: "", ..HOP });
+    mark(&mut map, None, "");
     assert!(!map.contains_key("x-forwarded-host"));
 }
 
 #[test]
 fn another_spelling_of_a_forwarded_header_is_removed() {
     let mut map = headers(&[("x_forwarded_for", "10.0.0.1"), ("X-Forwarded_Proto", "http"), ("x.forwarded.host", "a")]);
-    forwarded(&mut map, &HOP);
+    mark(&mut map, None, HOST);
     let names: HashSet<_> = map.keys().map(HeaderName::as_str).collect();
     assert_eq!(names, ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"].into());
 }
@@ -71,15 +73,20 @@ fn another_spelling_of_a_forwarded_header_is_removed() {
 #[test]
 fn forwarded_grows_where_it_is_used() {
     let table = [
-        ("for=10.0.0.1", from("192.0.2.1"), "for=10.0.0.1, for=192.0.2.1;proto=https;host=\"orders.example:8443\""),
-        ("for=a", from("2001:db8::1"), "for=a, for=\"[2001:db8::1]\";proto=https;host=\"orders.example:8443\""),
-        ("for=a", Hop { host: "", ..HOP }, "for=a, for=unknown;proto=https"),
-        ("for=a", Hop { host: "a\";for=\"b", ..HOP }, "for=a, for=unknown;proto=https"),
-        ("for=evil;host=\"", Hop { host: "", ..HOP }, "for=unknown;proto=https"),
+        (
+            "for=10.0.0.1",
+            Some("192.0.2.1"),
+            HOST,
+            "for=10.0.0.1, for=192.0.2.1;proto=https;host=\"orders.example:8443\"",
+        ),
+        ("for=a", Some("2001:db8::1"), HOST, "for=a, for=\"[2001:db8::1]\";proto=https;host=\"orders.example:8443\""),
+        ("for=a", None, "", "for=a, for=unknown;proto=https"),
+        ("for=a", None, "a\";for=\"b", "for=a, for=unknown;proto=https"),
+        ("for=evil;host=\"", None, "", "for=unknown;proto=https"),
     ];
-    for (sent, hop, expected) in table {
+    for (sent, client, host, expected) in table {
         let mut map = headers(&[("forwarded", sent)]);
-        forwarded(&mut map, &hop);
+        mark(&mut map, client, host);
         assert_eq!(values(&map, "forwarded"), [expected]);
     }
 }
