@@ -166,12 +166,13 @@ impl Use {
 
     fn drive(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut driver = self.driver();
-        let is_over = driver.as_mut().is_none_or(|driver| Pin::new(driver).poll(cx).is_ready());
-        if is_over {
-            *driver = None;
-            return Poll::Ready(());
+        if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_pending()) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        let over = driver.take();
+        drop(driver);
+        drop(over); // unlocked: what it drops may ask us
+        Poll::Ready(())
     }
 }
 
