@@ -257,6 +257,17 @@ async fn a_websocket_over_http2_that_the_application_refuses_is_an_answer() {
 }
 
 #[tokio::test]
+async fn over_http2_too_nobody_is_taken_over_to_another_version_of_http() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let mut client = client_of(&scene).await;
+    for protocol in ["h2c", "HTTP/2.0", "TLS/1.3", "websocket, h2c", "tls ", ""] {
+        let answer = client.ask(extended_connect(protocol)).await;
+        assert_eq!((answer.status.as_u16(), answer.class().as_str()), (400, "bad_request"), "{protocol:?}");
+    }
+    assert_eq!(application.only().target, "/hello");
+}
+
+#[tokio::test]
 async fn rules_see_a_websocket_over_http2_as_the_get_that_it_is() {
     for (rules, status) in
         [("methods = [\"CONNECT\"]", 403), ("methods = [\"GET\"]\npaths = [\"/other\", \"/hello\"]", 403)]

@@ -48,7 +48,11 @@ impl Understood {
         let asked = target::asked(parts).map_err(|error| Refused::new(Class::BadRequest, &error))?;
         let protocol = parts.extensions.get::<Protocol>().cloned();
         let wish = match (protocol, &asked.form) {
-            (Some(protocol), _) => Wish::WebSocket(protocol),
+            (Some(protocol), _) if hygiene::is_opaque(protocol.as_ref()) => Wish::WebSocket(protocol),
+            (Some(protocol), _) => {
+                let reason = format!("nobody is led on to {:?} by extended CONNECT", protocol.as_str());
+                return Err(Refused::new(Class::BadRequest, &reason));
+            }
             (None, Form::Authority) => Wish::Connect,
             (None, _) if parts.version == Version::HTTP_2 || !upgrades => Wish::Answer,
             (None, _) => hygiene::upgrade(&parts.headers).map_or(Wish::Answer, Wish::Upgrade),
