@@ -27,23 +27,36 @@ use crate::tls::Terms;
 /// Within what time the resets of [`HttpLimits::max_resets`] are counted.
 const RESETS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What requests need to know of the peer: it does not change while the connection lasts.
+/// What requests need to know of the peer: but for its headers it does not change while the connection lasts.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: Arc<SpiffeId>,
-    pub(super) headers: PeerHeaders,
+    /// As the last request was configured.
+    headers: Mutex<Arc<PeerHeaders>>,
     /// As of the handshake; for what leaves the connection's keeping.
     pub(super) standing: Standing,
 }
 
 impl Peer {
     pub(super) fn new(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Self {
-        let id = standing.peer.id();
-        let ours = &standing.terms.credentials.svid.id;
-        let chain = standing.chain.as_deref().unwrap_or_default();
-        let headers = PeerHeaders::new(names.clone(), config, chain, id, ours);
-        Self { id: Arc::new(id.clone()), headers, standing: standing.clone() }
+        let headers = Mutex::new(Arc::new(headers(standing, names, config)));
+        Self { id: Arc::new(standing.peer.id().clone()), headers, standing: standing.clone() }
     }
+
+    /// The headers that tell of it as its gateway of the moment, whose `names` are its own, is configured.
+    pub(super) fn headers(&self, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Arc<PeerHeaders> {
+        let mut made = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !made.are_with(names) {
+            *made = Arc::new(headers(&self.standing, names, config));
+        }
+        made.clone()
+    }
+}
+
+fn headers(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> PeerHeaders {
+    let ours = &standing.terms.credentials.svid.id;
+    let chain = standing.chain.as_deref().unwrap_or_default();
+    PeerHeaders::new(names.clone(), config, chain, standing.peer.id(), ours)
 }
 
 /// One client's connection.

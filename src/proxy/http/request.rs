@@ -178,7 +178,10 @@ impl Gateway {
         let mut headers = parts.headers;
         hygiene::hop_by_hop(&mut headers);
         match &guard.client.peer {
-            Some(peer) => peer.headers.apply(&mut headers, rule.unwrap_or_default()),
+            Some(peer) => {
+                let told = peer.headers(&self.names, &self.http.identity_headers);
+                told.apply(&mut headers, rule.unwrap_or_default());
+            }
             None => self.names.strip(&mut headers),
         }
         self.follow(&mut headers, understood, parts.version, guard)?;
