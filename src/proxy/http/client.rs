@@ -87,6 +87,8 @@ pub(super) struct Client {
     resets: Mutex<(usize, Instant)>,
     is_flooded: AtomicBool,
     max_resets: usize,
+    /// The peer would not be let in any more, and has its grace.
+    is_refused: AtomicBool,
     pub(super) access_log: AccessLog,
 }
 
@@ -120,6 +122,7 @@ impl Client {
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
             max_resets: gateway.limits.http.max_resets,
+            is_refused: AtomicBool::new(false),
             access_log: gateway.http.access_log,
         }
     }
@@ -231,6 +234,16 @@ impl Client {
             self.is_flooded.store(true, Ordering::Relaxed);
             self.nudge.notify_one();
         }
+    }
+
+    /// Takes in whether the peer would be let in now.
+    pub(super) fn examined(&self, is_let_in: bool) {
+        self.is_refused.store(!is_let_in, Ordering::Relaxed);
+    }
+
+    /// Whether the peer would not be let in any more: its grace is for what is under way.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_flooded(&self) -> bool {

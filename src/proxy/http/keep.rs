@@ -166,6 +166,7 @@ impl Keeper {
         examined: Result<(), Box<Refusal>>,
         speaking: &mut Speaking<S>,
     ) -> Result<(), ConnectionError> {
+        self.client.examined(examined.is_ok());
         if examined.is_err() {
             speaking.call_last(&self.client);
         }

@@ -285,6 +285,10 @@ impl Gateway {
 /// Decides by the policy of this moment. Returns the rule that lets it through; `None` where requests are an application's on this machine.
 fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<Option<Arc<str>>, Refused> {
     let Some(peer) = &guard.client.peer else { return Ok(None) };
+    if guard.client.is_refused() {
+        let reason = "the caller would not be let in any more: `close_grace` is for what is under way";
+        return Err(Refused { class: Class::Denied, reason: reason.into(), is_denied: true });
+    }
     let path = understood.path();
     let asking = Asking { method: &understood.method, host: &understood.authority.host, path: path.as_ref() };
     let decision = orders.service.config.policy.decide_request(&peer.id, &asking);
