@@ -318,8 +318,11 @@ impl Client {
     }
 }
 
-/// When an exchange on which nothing moves is cut.
+/// When an exchange on which nothing moves is cut. What moves in a tunnel only its relay knows.
 fn deadline(exchange: &Exchange, limits: &Limits) -> Option<Instant> {
+    if exchange.is_tunnel() {
+        return None;
+    }
     let limit = if exchange.is_answered() { limits.idle_timeout } else { limits.http.request_timeout };
     limit.map(|limit| exchange.moved_at() + limit)
 }
