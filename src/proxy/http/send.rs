@@ -249,9 +249,13 @@ fn copy(request: &Request<RequestBody>) -> Request<()> {
     copy
 }
 
-/// In HTTP/1.1 a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
+/// In HTTP/1.1 a body of unknown length is chunked (RFC 9112 §6.3), and a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
 fn for_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
     *request.version_mut() = Version::HTTP_11;
+    // hyper takes GET and HEAD to have no body where no header speaks of one.
+    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
         *request.method_mut() = Method::GET;
         let headers = request.headers_mut();
@@ -268,6 +272,7 @@ fn for_http2(mut request: Request<RequestBody>, scheme: &'static str) -> Result<
     *request.version_mut() = Version::HTTP_2;
     let headers = request.headers_mut();
     headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
     let authority = headers.remove(header::HOST);
     let mut uri = Uri::builder().scheme(scheme);
     if let Some(authority) = &authority {
