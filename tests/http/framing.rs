@@ -272,6 +272,22 @@ async fn headers_of_one_hop_are_removed_from_answers() {
 }
 
 #[tokio::test]
+async fn the_crumbs_of_a_cookie_over_http2_are_one_line_in_http1() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let mut client = scene.http2().await;
+    for crumbs in [&["a=1"][..], &["a=1", "b=2"], &["a=1; b=2", "c=3", "d=4"]] {
+        let mut request = client.request("GET", "/");
+        for crumb in crumbs {
+            request.headers_mut().append("cookie", crumb.parse().unwrap());
+        }
+        assert_eq!(client.ask(request).await.status, 200);
+        let seen = application.seen().pop().unwrap();
+        let lines: Vec<_> = seen.headers.get_all("cookie").iter().collect();
+        assert_eq!(lines, [&crumbs.join("; ")]);
+    }
+}
+
+#[tokio::test]
 async fn a_chunked_body_that_is_no_good_never_ends_for_the_application() {
     let bad = [
         ("no size", "\r\nhello\r\n0\r\n\r\n"),
