@@ -59,7 +59,9 @@ impl Understood {
         };
         let uri = match asked.form {
             Form::Origin | Form::Absolute => path_and_query(&parts.uri)?,
-            Form::Authority | Form::Asterisk => parts.uri.clone(),
+            Form::Authority => parts.uri.clone(),
+            // Over HTTP/2 scheme and authority stand beside it, which HTTP/1.1 would write before it.
+            Form::Asterisk => Uri::from_static("*"),
         };
         let method = if matches!(wish, Wish::WebSocket(_)) { Method::GET } else { parts.method.clone() };
         Ok(Self { method, authority: asked.authority, uri, form: asked.form, wish })
