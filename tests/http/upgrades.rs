@@ -127,6 +127,16 @@ async fn nobody_is_taken_over_to_another_version_of_http() {
 }
 
 #[tokio::test]
+async fn http_1_0_knows_no_upgrade() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let mut raw = scene.raw().await;
+    raw.say(ASK.replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert!(raw.answer().await.0.starts_with("HTTP/1.0 200 "));
+    let seen = application.only();
+    assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None));
+}
+
+#[tokio::test]
 async fn an_application_that_changes_the_protocol_unasked_is_answered_for_with_502() {
     let (scene, application) = Scene::played("").await;
     for mut client in scene.both().await {

@@ -54,7 +54,8 @@ impl Understood {
                 return Err(Refused::new(Class::BadRequest, &reason));
             }
             (None, Form::Authority) => Wish::Connect,
-            (None, _) if parts.version == Version::HTTP_2 || !upgrades => Wish::Answer,
+            // HTTP/1.0 knows no `Upgrade` (RFC 9110 §7.8), nor does HTTP/2 (RFC 9113 §8.6).
+            (None, _) if parts.version != Version::HTTP_11 || !upgrades => Wish::Answer,
             (None, _) => hygiene::upgrade(&parts.headers).map_or(Wish::Answer, Wish::Upgrade),
         };
         let uri = match asked.form {
