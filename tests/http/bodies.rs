@@ -113,6 +113,20 @@ async fn a_client_of_http_1_0_sees_a_reset_where_an_answer_breaks_off() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_sees_a_reset_where_an_answer_is_cut() {
+    let (scene, application) = Scene::played("").await;
+    let mut raw = scene.raw().await;
+    raw.say("GET / HTTP/1.0\r\n\r\n").await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    raw.until("hello").await;
+    scene.apply("", "paths = [\"/other\"]", "").await;
+    let (rest, end) = raw.end().await;
+    assert!(rest.is_empty() && end.is_err(), "{rest} {end:?}");
+}
+
+#[tokio::test]
 async fn an_application_may_answer_before_the_request_is_finished() {
     let (scene, application) = Scene::played("").await;
     for mut client in scene.both().await {

@@ -50,16 +50,26 @@ pub(crate) struct Frames<S = TlsStream<TcpStream>> {
 impl Frames {
     /// Says the preface and `settings`, each a number and a value.
     pub(crate) async fn open(scene: &Scene, settings: &[(u16, u32)]) -> Self {
-        let mut frames = Self { stream: scene.stream_http2().await, answers_pings: true };
-        frames.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        let payload: Vec<u8> =
-            settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
-        assert!(frames.say(SETTINGS, 0, 0, &payload).await);
-        frames
+        Self::with(scene.stream_http2().await, settings).await
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// The client's side of `stream`, with settings that change nothing.
+    pub(crate) async fn on(stream: S) -> Self {
+        Self::with(stream, &[]).await
+    }
+
+    async fn with(stream: S, settings: &[(u16, u32)]) -> Self {
+        let mut frames = Self { stream, answers_pings: true };
+        let payload: Vec<u8> =
+            settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
+        // Who takes no HTTP/2 may have hung up before the settings.
+        frames.say_raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        frames.say(SETTINGS, 0, 0, &payload).await;
+        frames
+    }
+
     /// The server's side: hears the preface, and says settings that change nothing.
     pub(crate) async fn serve(mut stream: S) -> Self {
         let mut preface = [0; 24];

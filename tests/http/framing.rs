@@ -229,6 +229,22 @@ async fn nobody_gets_a_tunnel_by_connect() {
 }
 
 #[tokio::test]
+async fn options_of_the_whole_server_go_on_as_such() {
+    let (scene, application) = Scene::played("").await;
+    let head = "OPTIONS * HTTP/1.1\r\n";
+    let mut raw = scene.raw().await;
+    raw.say(format!("{head}Host: orders.example\r\n\r\n")).await;
+    let mut frames = Frames::open(&scene, &[]).await;
+    let mut asked = GET;
+    (asked[0].1, asked[3].1) = ("OPTIONS", "*");
+    frames.ask(1, &asked).await;
+    for _ in 0..2 {
+        let seen = application.accept().await.head().await;
+        assert!(seen.starts_with(head) && header(&seen, "host") == Some("orders.example"), "{seen}");
+    }
+}
+
+#[tokio::test]
 async fn headers_of_one_hop_are_removed_from_requests() {
     let (scene, application) = Scene::with("", "", "").await;
     let mut raw = scene.raw().await;
@@ -268,6 +284,22 @@ async fn headers_of_one_hop_are_removed_from_answers() {
             assert_eq!(answer.header(gone), None, "{gone}");
         }
         assert_eq!(client.request("GET", "/").method(), "GET");
+    }
+}
+
+#[tokio::test]
+async fn the_crumbs_of_a_cookie_over_http2_are_one_line_in_http1() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let mut client = scene.http2().await;
+    for crumbs in [&["a=1"][..], &["a=1", "b=2"], &["a=1; b=2", "c=3", "d=4"]] {
+        let mut request = client.request("GET", "/");
+        for crumb in crumbs {
+            request.headers_mut().append("cookie", crumb.parse().unwrap());
+        }
+        assert_eq!(client.ask(request).await.status, 200);
+        let seen = application.seen().pop().unwrap();
+        let lines: Vec<_> = seen.headers.get_all("cookie").iter().collect();
+        assert_eq!(lines, [&crumbs.join("; ")]);
     }
 }
 

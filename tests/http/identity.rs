@@ -167,6 +167,33 @@ async fn no_spelling_of_an_identity_header_of_the_callers_reaches_the_applicatio
 }
 
 #[tokio::test]
+async fn the_next_request_on_an_open_connection_tells_what_is_configured_by_then() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let theirs = [("x-caller", "spiffe://prod.example/admin"), ("x-forwarded-client-cert", "URI=spiffe://a/b")];
+    let mut clients = scene.both().await;
+    for (listener, caller, xfcc) in [
+        ("own_headers = { \"x-caller\" = \"spiffe_id\" }", Some(WEB), true),
+        ("xfcc = \"sanitize\"", Some(theirs[0].1), false),
+        ("identity_headers = [\"x-spiffe-id\"]\nown_headers = { \"x-caller\" = \"rule\" }", Some("callers"), false),
+        ("", Some(theirs[0].1), true),
+    ] {
+        scene.apply(listener, "", "").await;
+        for client in &mut clients {
+            let mut request = client.request("GET", "/");
+            for (name, value) in theirs {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+            assert_eq!(client.ask(request).await.status, 200);
+            let seen = application.seen().pop().unwrap();
+            assert_eq!(seen.header("x-caller"), caller, "{listener}");
+            let told = seen.header("x-forwarded-client-cert").map(|xfcc| xfcc.starts_with(&format!("By={ORDERS};")));
+            assert_eq!(told, xfcc.then_some(true), "{listener}");
+            assert_eq!(seen.header("x-spiffe-id"), listener.contains("x-spiffe-id").then_some(WEB), "{listener}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_connection_header_takes_ours_away() {
     let (scene, application) =
         Scene::with("identity_headers = [\"x-forwarded-client-cert\", \"x-spiffe-id\"]", "", "").await;

@@ -4,7 +4,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use svidgate::app::Drained;
 use svidgate::metrics::{Outcome, RequestOutcome};
-use svidgate::mint::{Issue, bundle_map};
+use svidgate::mint::{Authority, Issue, bundle_map};
 
 use super::frames::{Frames, GET, GOAWAY, HEADERS};
 use super::scene::{Played, Raw, Scene, header, patiently, piece};
@@ -100,6 +100,25 @@ async fn a_tunnel_that_would_be_refused_now_is_cut() {
     assert!(app.end().await.1.is_err());
 }
 
+/// Writes the gate's credentials anew, which trust these.
+fn trust(scene: &Scene, trusted: &[&Authority]) {
+    let issued = scene.world.prod.issue(&id(ORDERS), HOUR).unwrap();
+    scene.world.write_identity("orders", &issued, &bundle_map(trusted));
+}
+
+/// A gate that lets in a caller of a partner's as well, the partner, and that caller.
+async fn with_partner(target: &str, limits: &str) -> (Scene, Authority, Peer) {
+    let (partner, caller) = (authority("partner.example"), "spiffe://partner.example/caller");
+    let scene = Scene::before(target, "", &format!("[[inbound.rule]]\npeers = [\"{caller}\"]"), limits).await;
+    trust(&scene, &[&scene.world.prod, &partner]);
+    let credentials = scene.gate.handle.credentials();
+    let trusts = || credentials.current().is_some_and(|now| now.bundles.iter().count() == 2);
+    until("the partner is trusted", trusts).await;
+    scene.gate.handle.ready().await;
+    let foreign = Peer::issued_by(&partner, caller);
+    (scene, partner, foreign)
+}
+
 /// The rule's peers, instead of the frontend.
 async fn let_only_batch_in(scene: &Scene, limits: &str) {
     let toml = inbound_http(&scene.world.path("orders"), "\"127.0.0.1:1\"", "", "", limits);
@@ -156,6 +175,32 @@ async fn a_grace_lets_a_refused_peer_finish_and_start_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_peer_that_is_no_longer_trusted_starts_nothing_new_in_its_grace_unless_it_is_taken_back() {
+    let application = Application::start().await;
+    let grace = "[limits]\nclose_grace = \"60s\"";
+    let (scene, partner, foreign) = with_partner(&application.target(), grace).await;
+    let mut frames = Frames::on(foreign.offering("h2").connect(scene.address()).await.unwrap()).await;
+    // Who does not answer the ping behind the first GOAWAY (RFC 9113 §6.8) can still open streams.
+    frames.answers_pings = false;
+    frames.ask(1, &GET).await;
+    frames.until(&[HEADERS]).await;
+    trust(&scene, &[&scene.world.prod]);
+    frames.until(&[GOAWAY]).await;
+    for stream in [3, 5] {
+        frames.ask(stream, &GET).await;
+        frames.until(&[HEADERS]).await;
+    }
+    assert_eq!((application.seen().len(), scene.requests(RequestOutcome::Denied)), (1, 2));
+    trust(&scene, &[&scene.world.prod, &partner]);
+    let mut stream = 7;
+    while application.seen().len() == 1 {
+        assert!(frames.ask(stream, &GET).await);
+        frames.until(&[HEADERS]).await;
+        stream += 2;
+    }
+}
+
+#[tokio::test]
 async fn a_grace_lets_an_answer_go_on_that_would_be_refused_now() {
     let grace = "[limits]\nclose_grace = \"2s\"";
     let (scene, application) = Scene::played(grace).await;
@@ -172,17 +217,8 @@ async fn a_grace_lets_an_answer_go_on_that_would_be_refused_now() {
 
 #[tokio::test]
 async fn a_root_that_is_removed_cuts_the_peers_it_vouched_for_and_no_others() {
-    let (scene, application) = Scene::played("").await;
-    let partner = authority("partner.example");
-    let caller = "spiffe://partner.example/caller";
-    let issued = scene.world.prod.issue(&id(ORDERS), HOUR).unwrap();
-    scene.world.write_identity("orders", &issued, &bundle_map(&[&scene.world.prod, &partner]));
-    scene.apply("", &format!("[[inbound.rule]]\npeers = [\"{caller}\"]"), "").await;
-    let foreign = Peer::issued_by(&partner, caller);
-    let credentials = scene.gate.handle.credentials();
-    let trusts = || credentials.current().is_some_and(|now| now.bundles.iter().count() == 2);
-    until("the partner is trusted", trusts).await;
-    scene.gate.handle.ready().await;
+    let application = Played::start().await;
+    let (scene, _partner, foreign) = with_partner(&application.target(), "").await;
     let mut clients =
         [Client::of_peer(&foreign, scene.address()).await, Client::of_peer_http2(&foreign, scene.address()).await];
     let mut cut = Vec::new();
@@ -191,7 +227,7 @@ async fn a_root_that_is_removed_cuts_the_peers_it_vouched_for_and_no_others() {
     }
     let mut web = scene.http2().await;
     let (mut stays, mut stays_app) = streaming(&mut web, &application, "/").await;
-    scene.world.write_identity("orders", &issued, &bundle_map(&[&scene.world.prod]));
+    trust(&scene, &[&scene.world.prod]);
     for (body, _app) in &mut cut {
         assert!(breaks(body).await);
     }

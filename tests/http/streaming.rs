@@ -75,6 +75,40 @@ async fn a_client_that_sends_its_body_without_waiting_for_leave_is_served() {
 }
 
 #[tokio::test]
+async fn a_body_of_unknown_length_reaches_the_application_whatever_the_method() {
+    let (scene, application) = Scene::with("", "", "").await;
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE", "POST", "QUERY"] {
+        for mut client in scene.both().await {
+            let (pen, body) = written();
+            let mut request = client.request(method, "/search");
+            request.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());
+            *request.body_mut() = body;
+            let write = async {
+                pen.write("query").await;
+                drop(pen);
+            };
+            let (answer, ()) = tokio::join!(client.ask(request), write);
+            assert_eq!(answer.status, 200, "{method}");
+            let seen = application.seen().pop().unwrap();
+            assert_eq!((&*seen.method, &*seen.body), (method, &b"query"[..]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_has_none_in_http1_either() {
+    let (scene, application) = Scene::with("", "", "").await;
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
+        for mut client in scene.both().await {
+            let request = client.request(method, "/");
+            assert_eq!(client.ask(request).await.status, 200, "{method}");
+            let seen = application.seen().pop().unwrap();
+            assert_eq!((seen.header("transfer-encoding"), seen.header("content-length")), (None, None), "{method}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn server_sent_events_arrive_one_by_one() {
     let (scene, application) = Scene::played("").await;
     for mut client in scene.both().await {

@@ -1,10 +1,13 @@
 //! Other bytes than HTTP's: WebSockets and other upgrades, on a whole connection or on one stream of HTTP/2, agreed to or not.
 
+use std::time::{Duration, Instant};
+
 use hyper::ext::Protocol;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use svidgate::metrics::RequestOutcome;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 
 use super::scene::{Played, Raw, Scene, header, patiently, served};
@@ -121,6 +124,16 @@ async fn nobody_is_taken_over_to_another_version_of_http() {
         raw.say("GET /again HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert_eq!(raw.answer().await.1, "hello", "{protocol}");
     }
+}
+
+#[tokio::test]
+async fn http_1_0_knows_no_upgrade() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let mut raw = scene.raw().await;
+    raw.say(ASK.replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert!(raw.answer().await.0.starts_with("HTTP/1.0 200 "));
+    let seen = application.only();
+    assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None));
 }
 
 #[tokio::test]
@@ -254,6 +267,46 @@ async fn a_websocket_over_http2_that_the_application_refuses_is_an_answer() {
         let (answer, ()) = tokio::join!(client.ask(extended_connect("websocket")), refuse);
         assert_eq!(answer.status, status);
     }
+}
+
+#[tokio::test]
+async fn over_http2_too_nobody_is_taken_over_to_another_version_of_http() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let mut client = client_of(&scene).await;
+    for protocol in ["h2c", "HTTP/2.0", "TLS/1.3", "websocket, h2c", "tls ", ""] {
+        let answer = client.ask(extended_connect(protocol)).await;
+        assert_eq!((answer.status.as_u16(), answer.class().as_str()), (400, "bad_request"), "{protocol:?}");
+    }
+    assert_eq!(application.only().target, "/hello");
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_lives_for_as_long_as_bytes_move() {
+    let (scene, application) = Scene::played("[limits]\nidle_timeout = \"2s\"").await;
+    let greet = async {
+        let mut app = application.accept().await;
+        app.head().await;
+        app.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        app
+    };
+    let (mut client, mut app) = tokio::join!(client_of(&scene), greet);
+    let agree = async {
+        app.head().await;
+        app.say(AGREE).await;
+    };
+    let (response, ()) = tokio::join!(client.send(extended_connect("websocket")), agree);
+    let mut stream = stream_of(response.unwrap()).await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        stream.say("ping").await;
+        assert_eq!(app.take(4).await, "ping");
+        app.say("pong").await;
+        assert_eq!(stream.take(4).await, "pong");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let (rest, _) = stream.end().await;
+    assert_eq!(rest, "");
+    until("it is counted", || scene.requests(RequestOutcome::Tunnelled) == 1).await;
 }
 
 #[tokio::test]

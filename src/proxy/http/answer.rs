@@ -100,7 +100,8 @@ pub(super) struct Asker {
 
 impl Asker {
     pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
-        Self { is_grpc: is_grpc(headers), is_head: method == Method::HEAD }
+        // gRPC's answer is a 200, and that to a CONNECT would open the tunnel.
+        Self { is_grpc: method != Method::CONNECT && is_grpc(headers), is_head: method == Method::HEAD }
     }
 }
 

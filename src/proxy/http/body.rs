@@ -222,6 +222,7 @@ impl Relayed {
         if let Some(cut) = self.guard.as_ref().and_then(|guard| guard.exchange.why_cut(cx)) {
             if let Some(guard) = &mut self.guard {
                 guard.told.reason = Some(cut.to_string());
+                guard.client.answer_broke(guard.exchange.version);
             }
             self.end(RequestOutcome::Cut);
             return Poll::Ready(Some(Err(BodyError::Cut(cut))));

@@ -28,23 +28,36 @@ use crate::tls::Terms;
 /// Within what time the resets of [`HttpLimits::max_resets`] are counted.
 const RESETS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What requests need to know of the peer: it does not change while the connection lasts.
+/// What requests need to know of the peer: but for its headers it does not change while the connection lasts.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: Arc<SpiffeId>,
-    pub(super) headers: PeerHeaders,
+    /// As the last request was configured.
+    headers: Mutex<Arc<PeerHeaders>>,
     /// As of the handshake; for what leaves the connection's keeping.
     pub(super) standing: Standing,
 }
 
 impl Peer {
     pub(super) fn new(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Self {
-        let id = standing.peer.id();
-        let ours = &standing.terms.credentials.svid.id;
-        let chain = standing.chain.as_deref().unwrap_or_default();
-        let headers = PeerHeaders::new(names.clone(), config, chain, id, ours);
-        Self { id: Arc::new(id.clone()), headers, standing: standing.clone() }
+        let headers = Mutex::new(Arc::new(headers(standing, names, config)));
+        Self { id: Arc::new(standing.peer.id().clone()), headers, standing: standing.clone() }
     }
+
+    /// The headers that tell of it as its gateway of the moment, whose `names` are its own, is configured.
+    pub(super) fn headers(&self, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Arc<PeerHeaders> {
+        let mut made = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !made.are_with(names) {
+            *made = Arc::new(headers(&self.standing, names, config));
+        }
+        made.clone()
+    }
+}
+
+fn headers(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> PeerHeaders {
+    let ours = &standing.terms.credentials.svid.id;
+    let chain = standing.chain.as_deref().unwrap_or_default();
+    PeerHeaders::new(names.clone(), config, chain, standing.peer.id(), ours)
 }
 
 /// One client's connection.
@@ -76,6 +89,8 @@ pub(super) struct Client {
     resets: Mutex<(usize, Instant)>,
     is_flooded: AtomicBool,
     max_resets: usize,
+    /// The peer would not be let in any more, and has its grace.
+    is_refused: AtomicBool,
     pub(super) access_log: AccessLog,
 }
 
@@ -111,6 +126,7 @@ impl Client {
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
             max_resets: gateway.limits.http.max_resets,
+            is_refused: AtomicBool::new(false),
             access_log: gateway.http.access_log,
         }
     }
@@ -224,6 +240,16 @@ impl Client {
         }
     }
 
+    /// Takes in whether the peer would be let in now.
+    pub(super) fn examined(&self, is_let_in: bool) {
+        self.is_refused.store(!is_let_in, Ordering::Relaxed);
+    }
+
+    /// Whether the peer would not be let in any more: its grace is for what is under way.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_flooded(&self) -> bool {
         self.is_flooded.load(Ordering::Relaxed)
     }
@@ -310,8 +336,11 @@ impl Client {
     }
 }
 
-/// When an exchange on which nothing moves is cut.
+/// When an exchange on which nothing moves is cut. What moves in a tunnel only its relay knows.
 fn deadline(exchange: &Exchange, limits: &Limits) -> Option<Instant> {
+    if exchange.is_tunnel() {
+        return None;
+    }
     let limit = if exchange.is_answered() { limits.idle_timeout } else { limits.http.request_timeout };
     limit.map(|limit| exchange.moved_at() + limit)
 }

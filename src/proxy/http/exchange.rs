@@ -36,6 +36,8 @@ pub(super) struct Exchange {
     is_said: AtomicBool,
     /// The head of the answer has come.
     is_answered: AtomicBool,
+    /// It carries other bytes than HTTP's, and its relay looks at the clocks.
+    is_tunnel: AtomicBool,
     /// What the client's side of the body went wrong with, if it did.
     fault: OnceLock<BodyFault>,
     sent: AtomicU64,
@@ -98,6 +100,7 @@ impl Exchange {
             moved: AtomicU64::new(0),
             is_said: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
             fault: OnceLock::new(),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -145,6 +148,15 @@ impl Exchange {
 
     pub(super) fn is_answered(&self) -> bool {
         self.is_answered.load(Ordering::Relaxed)
+    }
+
+    /// Both sides of it carry other bytes from now on.
+    pub(super) fn becomes_tunnel(&self) {
+        self.is_tunnel.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Ordering::Relaxed)
     }
 
     pub(super) fn faulted(&self, fault: BodyFault) {

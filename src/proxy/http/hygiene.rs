@@ -92,19 +92,23 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// The protocol that a request asks to change to, or a 101 agrees to (RFC 9110 §7.8). None for another version of HTTP, or TLS: behind such
-/// a change would stand requests that we never see.
+/// The protocol that a request asks to change to, or a 101 agrees to (RFC 9110 §7.8), where it is [opaque](is_opaque).
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     if !tokens(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
         return None;
     }
     let mut values = headers.get_all(UPGRADE).into_iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let is_opaque = |protocol: &[u8]| {
-        let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default().to_ascii_lowercase();
+    (value.to_str().is_ok() && is_opaque(value.as_bytes())).then(|| value.clone())
+}
+
+/// Whether none of a list of protocols is another version of HTTP, or TLS: behind a change to one of these would stand requests that we
+/// never see.
+pub(super) fn is_opaque(protocols: &[u8]) -> bool {
+    protocols.split(|byte| *byte == b',').all(|protocol| {
+        let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
         !matches!(&*name, b"" | b"h2c" | b"h2" | b"http" | b"tls")
-    };
-    (value.to_str().is_ok() && tokens(headers, &UPGRADE).all(is_opaque)).then(|| value.clone())
+    })
 }
 
 /// What a recipient would read before it has the body, and so may not come after it (RFC 9110 §6.5.1): framing, routing, modifiers of the

@@ -82,7 +82,7 @@ fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// What the application is told of one peer: made once for a connection, set on each of its requests.
+/// What the application is told of one peer: made once for a connection and a configuration, set on each request.
 #[derive(Debug)]
 pub(super) struct PeerHeaders {
     names: Arc<IdentityNames>,
@@ -116,6 +116,11 @@ impl PeerHeaders {
             ready: sent.chain(own).collect(),
             rule: told.map(|own| own.name.clone()).collect(),
         }
+    }
+
+    /// Whether they were made with these names, and so for the gateway that has them.
+    pub(super) fn are_with(&self, names: &Arc<IdentityNames>) -> bool {
+        Arc::ptr_eq(&self.names, names)
     }
 
     /// Removes what the peer says of itself and sets what we know; `rule` is the one that let this request in.

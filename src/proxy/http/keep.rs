@@ -19,7 +19,7 @@ use super::gate::{Fault, Gate, Limits as GateLimits, Parts as GateParts, Protoco
 use super::leash::Leash;
 use super::speaking::{Requests, Speaking, is_flood};
 use super::tunnel::Tunnel;
-use super::{Gateway, access, request, told};
+use super::{Gateway, access, request, takes_http2, told};
 use crate::config::HttpLimits;
 use crate::proxy::Connection;
 use crate::proxy::error::ConnectionError;
@@ -55,9 +55,11 @@ pub(in crate::proxy) async fn serve(
 ) -> Result<(), ConnectionError> {
     let Way::Requests(gateway) = &service.way else { return Ok(()) };
     let limits = &gateway.limits;
+    let takes_http2 = takes_http2(&wire, &service.config);
     let (leash, state) = Leash::new(wire);
     let HttpLimits { max_header_bytes, max_headers, header_timeout, .. } = limits.http;
-    let sniffed = Box::pin(timeout(header_timeout, Gate::sniff(leash, GateLimits { max_header_bytes, max_headers })));
+    let sniff = Gate::sniff(leash, GateLimits { max_header_bytes, max_headers }, takes_http2);
+    let sniffed = Box::pin(timeout(header_timeout, sniff));
     let sniffed = connection.following.unless_forced(async { Ok::<_, ConnectionError>(sniffed.await) }).await?;
     // Whoever says nothing, or leaves before it has, asks for nothing.
     let Ok(Ok(Some((protocol, gate)))) = sniffed else { return Err(ConnectionError::Probe) };
@@ -167,6 +169,7 @@ impl Keeper {
         examined: Result<(), Box<Refusal>>,
         speaking: &mut Speaking<S>,
     ) -> Result<(), ConnectionError> {
+        self.client.examined(examined.is_ok());
         if examined.is_err() {
             speaking.call_last(&self.client);
         }

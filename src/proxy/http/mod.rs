@@ -195,6 +195,18 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
+/// Whether a client may speak HTTP/2. In TLS both sides agree on that with ALPN (RFC 9113 §3.2); one that asks for nothing there may know it
+/// beforehand, where the listener speaks it.
+fn takes_http2(wire: &Wire, listener: &config::Listener) -> bool {
+    match wire {
+        Wire::Tls(stream) => match stream.get_ref().1.alpn_protocol() {
+            Some(agreed) => agreed == HTTP2,
+            None => listener.alpn.iter().any(|name| name == HTTP2),
+        },
+        Wire::Plain(_) | Wire::Stream(_) => true,
+    }
+}
+
 /// Gives up upstream connections that wait too long, for as long as their gateway lives.
 async fn sweep(gateway: Weak<Gateway>, longest: Duration) {
     loop {

@@ -180,7 +180,10 @@ impl Gateway {
         let mut headers = parts.headers;
         hygiene::hop_by_hop(&mut headers);
         match &guard.client.peer {
-            Some(peer) => peer.headers.apply(&mut headers, rule.unwrap_or_default()),
+            Some(peer) => {
+                let told = peer.headers(&self.names, &self.http.identity_headers);
+                told.apply(&mut headers, rule.unwrap_or_default());
+            }
             None => self.names.strip(&mut headers),
         }
         self.follow(&mut headers, understood, parts.version, guard)?;
@@ -284,6 +287,10 @@ impl Gateway {
 /// Decides by the policy of this moment. Returns the rule that lets it through; `None` where requests are an application's on this machine.
 fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<Option<Arc<str>>, Refused> {
     let Some(peer) = &guard.client.peer else { return Ok(None) };
+    if guard.client.is_refused() {
+        let reason = "the caller would not be let in any more: `close_grace` is for what is under way";
+        return Err(Refused { class: Class::Denied, reason: reason.into(), is_denied: true });
+    }
     let path = understood.path();
     let asking = Asking { method: &understood.method, host: &understood.authority.host, path: path.as_ref() };
     let decision = orders.service.config.policy.decide_request(&peer.id, &asking);

@@ -17,6 +17,7 @@ use super::body::RequestBody;
 use super::connect::{Http1, Http2, Stream};
 use super::exchange::{Cut, Guard};
 use super::forward::Failure;
+use super::identity::joined;
 use super::pool::For;
 use super::{Gateway, told};
 
@@ -249,9 +250,20 @@ fn copy(request: &Request<RequestBody>) -> Request<()> {
     copy
 }
 
-/// In HTTP/1.1 a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
+/// In HTTP/1.1 a body of unknown length is chunked (RFC 9112 §6.3), cookies stand in one line (RFC 9113 §8.2.3), and a WebSocket is an upgrade
+/// of a GET (RFC 6455 §4.1).
 fn for_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
     *request.version_mut() = Version::HTTP_11;
+    // hyper takes GET and HEAD to have no body where no header speaks of one.
+    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let cookies = request.headers().get_all(header::COOKIE);
+    if cookies.iter().nth(1).is_some()
+        && let Some(cookies) = joined(cookies, "; ")
+    {
+        request.headers_mut().insert(header::COOKIE, cookies);
+    }
     if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
         *request.method_mut() = Method::GET;
         let headers = request.headers_mut();
@@ -268,6 +280,7 @@ fn for_http2(mut request: Request<RequestBody>, scheme: &'static str) -> Result<
     *request.version_mut() = Version::HTTP_2;
     let headers = request.headers_mut();
     headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
     let authority = headers.remove(header::HOST);
     let mut uri = Uri::builder().scheme(scheme);
     if let Some(authority) = &authority {

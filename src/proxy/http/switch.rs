@@ -137,6 +137,7 @@ impl Gateway {
                     return;
                 };
                 let stream = Wire::Stream(Box::new(TokioIo::new(stream)));
+                tunnel.guard.exchange.becomes_tunnel();
                 let _ = tunnel.carry(stream, bytes::Bytes::new(), following, &limits).await;
             });
         } else {

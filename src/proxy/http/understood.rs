@@ -48,14 +48,21 @@ impl Understood {
         let asked = target::asked(parts).map_err(|error| Refused::new(Class::BadRequest, &error))?;
         let protocol = parts.extensions.get::<Protocol>().cloned();
         let wish = match (protocol, &asked.form) {
-            (Some(protocol), _) => Wish::WebSocket(protocol),
+            (Some(protocol), _) if hygiene::is_opaque(protocol.as_ref()) => Wish::WebSocket(protocol),
+            (Some(protocol), _) => {
+                let reason = format!("nobody is led on to {:?} by extended CONNECT", protocol.as_str());
+                return Err(Refused::new(Class::BadRequest, &reason));
+            }
             (None, Form::Authority) => Wish::Connect,
-            (None, _) if parts.version == Version::HTTP_2 || !upgrades => Wish::Answer,
+            // HTTP/1.0 knows no `Upgrade` (RFC 9110 §7.8), nor does HTTP/2 (RFC 9113 §8.6).
+            (None, _) if parts.version != Version::HTTP_11 || !upgrades => Wish::Answer,
             (None, _) => hygiene::upgrade(&parts.headers).map_or(Wish::Answer, Wish::Upgrade),
         };
         let uri = match asked.form {
             Form::Origin | Form::Absolute => path_and_query(&parts.uri)?,
-            Form::Authority | Form::Asterisk => parts.uri.clone(),
+            Form::Authority => parts.uri.clone(),
+            // Over HTTP/2 scheme and authority stand beside it, which HTTP/1.1 would write before it.
+            Form::Asterisk => Uri::from_static("*"),
         };
         let method = if matches!(wish, Wish::WebSocket(_)) { Method::GET } else { parts.method.clone() };
         Ok(Self { method, authority: asked.authority, uri, form: asked.form, wish })

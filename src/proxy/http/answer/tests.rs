@@ -90,6 +90,12 @@ async fn grpc_gets_its_status_without_a_body() {
 }
 
 #[test]
+fn a_refused_connect_never_gets_the_200_of_grpc() {
+    let answer = answer(Class::NoRoute).to(Asker::of(&Method::CONNECT, &of_type("application/grpc")));
+    assert_eq!(answer.status(), 403);
+}
+
+#[test]
 fn what_is_no_grpc_gets_a_problem() {
     for content_type in ["application/grpc-web+proto", "application/grpcx", "application/grp", "text/plain"] {
         assert_eq!(

@@ -317,13 +317,14 @@ async fn a_body_is_asked_for_where_the_client_waits_to_be_asked() {
 #[tokio::test]
 async fn the_first_bytes_tell_which_http_a_client_speaks() {
     const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    for (sent, expected) in [
-        (PREFACE.to_owned(), Some(Protocol::Http2)),
-        (format!("{PREFACE}\0\0\0\x04\0\0\0\0\0"), Some(Protocol::Http2)),
-        ("PRI * HTTP/2.0\r\n\r\nXM".into(), Some(Protocol::Http1)),
-        ("PUT / HTTP/1.1\r\n\r\n".into(), Some(Protocol::Http1)),
-        ("PR".into(), Some(Protocol::Http1)),
-        (String::new(), None),
+    for (sent, takes_http2, expected) in [
+        (PREFACE.to_owned(), true, Some(Protocol::Http2)),
+        (PREFACE.to_owned(), false, Some(Protocol::Http1)),
+        (format!("{PREFACE}\0\0\0\x04\0\0\0\0\0"), true, Some(Protocol::Http2)),
+        ("PRI * HTTP/2.0\r\n\r\nXM".into(), true, Some(Protocol::Http1)),
+        ("PUT / HTTP/1.1\r\n\r\n".into(), true, Some(Protocol::Http1)),
+        ("PR".into(), true, Some(Protocol::Http1)),
+        (String::new(), true, None),
     ] {
         let (mut client, server) = duplex(1);
         let talk = async {
@@ -331,7 +332,7 @@ async fn the_first_bytes_tell_which_http_a_client_speaks() {
             drop(client);
         };
         let hear = async {
-            let (protocol, gate) = Gate::sniff(server, LIMITS).await.unwrap()?;
+            let (protocol, gate) = Gate::sniff(server, LIMITS, takes_http2).await.unwrap()?;
             let read = gate.watch().read();
             let mut parts = gate.into_parts();
             assert_eq!(read, parts.leftover.len() as u64);

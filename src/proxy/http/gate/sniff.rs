@@ -1,4 +1,4 @@
-//! Which HTTP a client speaks where nothing has agreed on it: the first bytes tell.
+//! Which HTTP a client speaks: the first bytes tell, as far as it may be HTTP/2.
 
 use std::future::poll_fn;
 use std::io::Result;
@@ -21,16 +21,22 @@ pub(in crate::proxy) enum Protocol {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl<IO: AsyncRead + Unpin> Gate<IO> {
-    /// Reads the first bytes, until they are the preface of HTTP/2 or are not. `None`: the connection ended before there was one.
+    /// Reads the first bytes, until they are the preface of HTTP/2 or are not; where that is not taken, it is a bad head of HTTP/1. `None`: the
+    /// connection ended before there was a byte.
     ///
     /// # Errors
     /// When the connection breaks.
-    pub(in crate::proxy) async fn sniff(mut io: IO, limits: Limits) -> Result<Option<(Protocol, Self)>> {
+    pub(in crate::proxy) async fn sniff(
+        mut io: IO,
+        limits: Limits,
+        takes_http2: bool,
+    ) -> Result<Option<(Protocol, Self)>> {
         let mut first = BytesMut::new();
         let protocol = loop {
             let read = poll_fn(|cx| poll_some(&mut io, cx, &mut first)).await?;
             match told_by(&first) {
-                Some(protocol) => break protocol,
+                Some(Protocol::Http2) if takes_http2 => break Protocol::Http2,
+                Some(_) => break Protocol::Http1,
                 None if read > 0 => {}
                 None if first.is_empty() => return Ok(None),
                 None => break Protocol::Http1,
