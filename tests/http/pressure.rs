@@ -10,8 +10,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::frames::{Frames, GET};
 use super::scene::{Played, Raw, Scene, patiently, written};
 use crate::harness::http::{Application, Client};
+
+const INITIAL_WINDOW_SIZE: u16 = 4;
+const WINDOW_UPDATE: u8 = 8;
 
 const BODY: usize = 64 << 20;
 
@@ -53,8 +57,10 @@ async fn generous() -> (SocketAddr, Arc<AtomicUsize>) {
                 app.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n")).await;
                 let mut stream = app.into_inner();
                 let piece = vec![b'a'; 64 << 10];
-                while counted.load(Ordering::SeqCst) < BODY {
+                let mut all = 0;
+                while all < BODY {
                     let written = stream.write(&piece).await?;
+                    all += written;
                     counted.fetch_add(written, Ordering::SeqCst);
                 }
                 stream.shutdown().await
@@ -148,4 +154,19 @@ async fn an_application_that_does_not_read_stops_a_client_of_http1() {
 async fn an_application_that_does_not_read_stops_a_client_of_http2() {
     let (scene, application) = Scene::played("stream_buffer = \"64KiB\"").await;
     writes_to_nobody(Client::http2(small(&scene, "h2").await).await, application).await;
+}
+
+#[tokio::test]
+async fn the_streams_of_a_client_that_does_not_read_do_not_each_hold_what_one_may() {
+    const STREAMS: u32 = 100;
+    let (address, count) = generous().await;
+    let scene = Scene::before(&format!("\"{address}\""), "", "", "connection_buffer = \"2MiB\"").await;
+    let mut frames = Frames::open(&scene, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).await;
+    frames.say(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()).await;
+    for stream in 0..STREAMS {
+        frames.ask(1 + 2 * stream, &GET).await;
+    }
+    // `stream_buffer` is 1 MiB. The sockets between hold some, too.
+    let taken = stopped(&count).await;
+    assert!(taken < 100 << 20, "the gate took {taken} bytes of which the client has read none");
 }

@@ -1,5 +1,6 @@
 //! Upstream connections carry one request after the other, or many at once, and never an answer to somebody who did not ask for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::Response;
@@ -7,8 +8,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::harness::http::{Client, full};
-use crate::harness::{ORDERS, World, until};
+use crate::harness::http::{Application, Client, full};
+use crate::harness::{BATCH, ORDERS, World, until};
+use crate::scene::Scene;
 use crate::upstream::{Server, Service, both_versions, egress_to, head, soon};
 
 /// A service whose answers wait for leave.
@@ -79,6 +81,21 @@ async fn no_more_connections_wait_than_may() {
         }
         until("the rest is closed", || service.open() == wait).await;
     }
+}
+
+#[tokio::test]
+async fn the_idle_connections_of_one_caller_do_not_keep_out_anothers() {
+    let application = Application::start().await;
+    let rules = format!("[[inbound.rule]]\npeers = [\"{BATCH}\"]");
+    let scene = Scene::before(&application.target(), "", &rules, "max_idle_upstream = 1").await;
+    let mut first = scene.http1().await;
+    assert_eq!(first.get("/").await.status, 200);
+    let mut second = Client::of_peer(&scene.world.peer(BATCH), scene.address()).await;
+    for _ in 0..5 {
+        assert_eq!(second.get("/").await.status, 200);
+    }
+    let connections: BTreeSet<_> = application.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections.len(), 2);
 }
 
 #[tokio::test]

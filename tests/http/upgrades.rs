@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use hyper::ext::Protocol;
+use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use svidgate::metrics::RequestOutcome;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 
@@ -343,4 +344,45 @@ async fn a_websocket_may_be_the_first_that_an_application_which_speaks_http2_is_
     assert_eq!(client.ask(request).await.status, 405);
     let response = client.send(extended_connect("websocket")).await.unwrap();
     assert_eq!(stream_of(response).await.take(7).await, "welcome");
+}
+
+/// An application that speaks HTTP/2 alone, sends back what comes on WebSockets, and takes two streams at a time.
+async fn of_two_streams() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = |request: Request<hyper::body::Incoming>| async move {
+        if request.method() == Method::CONNECT {
+            tokio::spawn(async move {
+                let stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+                let (mut reader, mut writer) = tokio::io::split(stream);
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            });
+            return Ok::<_, hyper::Error>(Response::new(full("")));
+        }
+        Ok(Response::new(full("hello")))
+    };
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            builder.enable_connect_protocol().max_concurrent_streams(2);
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service_fn(answer)));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_websocket_takes_a_stream_of_the_upstreams_for_as_long_as_it_lasts() {
+    let application = of_two_streams().await;
+    let scene = Scene::before(&format!("\"h2c://{application}\""), "", "", "").await;
+    let mut client = client_of(&scene).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(stream_of(client.send(extended_connect("websocket")).await.unwrap()).await);
+    }
+    assert_eq!(client.get("/").await.status, 200, "the next request has a connection that takes it");
+    for stream in &mut open {
+        stream.say("still here").await;
+        assert_eq!(stream.take(10).await, "still here");
+    }
 }

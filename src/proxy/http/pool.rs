@@ -25,9 +25,19 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Shard {
+    /// The one that has waited longest first.
     http1: Vec<(For, Http1)>,
     /// In use and waiting: many requests share one.
     http2: Vec<(For, Http2)>,
+}
+
+impl Shard {
+    /// Takes out the HTTP/2 connection that has had no request for longest.
+    fn longest_idle_http2(&mut self) -> Option<(For, Http2)> {
+        let idle = self.http2.iter().enumerate().filter_map(|(at, (_, connection))| Some((at, connection.idle()?)));
+        let (at, _) = idle.max_by_key(|(_, idle)| *idle)?;
+        Some(self.http2.swap_remove(at))
+    }
 }
 
 impl Pool {
@@ -61,11 +71,14 @@ impl Pool {
         })
     }
 
-    /// Keeps a connection for the next request.
+    /// Keeps a connection for the next request, in the place of the one that has waited longest where there is no other: else the connections of
+    /// one caller kept those of all others out.
     pub(super) fn put_http1(&self, whom: For, connection: Http1) {
-        if let Some(mut shard) = self.shard().filter(|shard| shard.http1.len() < self.max_idle) {
+        let _evicted = self.shard().filter(|_| self.max_idle > 0).and_then(|mut shard| {
+            let evicted = (shard.http1.len() >= self.max_idle).then(|| shard.http1.remove(0));
             shard.http1.push((whom, connection));
-        }
+            evicted
+        });
     }
 
     /// An HTTP/2 connection that can take one more request.
@@ -76,11 +89,14 @@ impl Pool {
         own.find(|connection| connection.takes_requests(terms)).cloned()
     }
 
-    /// Shares a connection with the requests to come.
+    /// Shares a connection with the requests to come, in the place of the one that has waited longest. Those in use do not count: their
+    /// number is that of the requests.
     pub(super) fn put_http2(&self, whom: For, connection: Http2) {
-        if let Some(mut shard) = self.shard().filter(|shard| shard.http2.len() < self.max_idle) {
+        let _evicted = self.shard().filter(|_| self.max_idle > 0).and_then(|mut shard| {
+            let evicted = (shard.http2.len() >= self.max_idle).then(|| shard.longest_idle_http2()).flatten();
             shard.http2.push((whom, connection));
-        }
+            evicted
+        });
     }
 
     /// Gives up what waited too long, or can take no more requests.

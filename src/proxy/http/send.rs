@@ -24,17 +24,22 @@ use super::{Gateway, told};
 /// What an answer comes over, until it is all there.
 #[derive(Debug)]
 pub(super) enum Lease {
-    Http1 { connection: Http1, claim: Claim, whom: For },
-    Http2 { _stream: Stream, _claim: Claim },
+    Http1 {
+        connection: Http1,
+        claim: Claim,
+        whom: For,
+    },
+    Http2 {
+        _stream: Stream,
+        _claim: Claim,
+    },
+    /// A connection that carries other bytes than HTTP's.
+    Given {
+        _claim: Claim,
+    },
 }
 
 impl Lease {
-    pub(super) fn into_claim(self) -> Option<Claim> {
-        match self {
-            Self::Http1 { claim, .. } | Self::Http2 { _claim: claim, .. } => Some(claim),
-        }
-    }
-
     /// Does what can be done now to bring the answer on.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         if let Self::Http1 { connection, .. } = self {

@@ -22,6 +22,9 @@ const HTTP1_BUFFER: usize = 256 * 1024;
 /// Headers that hyper takes by itself: then their places lie on the stack, otherwise they are allocated for each head.
 pub(super) const HTTP1_HEADERS: usize = 100;
 
+/// What a stream may hold of an answer at the least: a frame's worth (RFC 9113 §4.2).
+const LEAST_SEND_BUFFER: usize = 16 * 1024;
+
 /// How often a peer of an HTTP/2 connection is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(60);
 
@@ -91,6 +94,13 @@ pub(super) fn is_flood(error: &hyper::Error) -> bool {
     cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
+/// What each stream may hold of an answer that the client does not take: all of them together hold no more than their connection may. hyper
+/// has one size for all streams, and does not lend what others leave over.
+fn send_buffer(limits: &HttpLimits) -> usize {
+    let share = limits.connection_buffer / limits.max_streams.max(1);
+    limits.stream_buffer.min(share.max(LEAST_SEND_BUFFER))
+}
+
 fn http2_builder(limits: &HttpLimits) -> http2::Builder<TokioExecutor> {
     let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -100,7 +110,7 @@ fn http2_builder(limits: &HttpLimits) -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(PING)
         .initial_stream_window_size(small(limits.stream_buffer))
         .initial_connection_window_size(small(limits.connection_buffer))
-        .max_send_buf_size(limits.stream_buffer)
+        .max_send_buf_size(send_buffer(limits))
         .max_header_list_size(small(limits.max_header_bytes))
         .max_concurrent_streams(small(limits.max_streams))
         .max_pending_accept_reset_streams(limits.max_resets)

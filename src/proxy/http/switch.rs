@@ -48,7 +48,8 @@ impl Gateway {
         };
         claim.succeeded();
         guard.exchange.meet(Arc::new(server));
-        Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _claim: Some(claim) }))
+        let lease = Lease::Given { _claim: claim };
+        Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _lease: lease }))
     }
 
     /// What comes of the upstream's answer to a request that may have asked for other bytes.
@@ -84,12 +85,13 @@ impl Gateway {
             Lease::Http1 { mut connection, claim, .. } => {
                 drop(body);
                 poll_fn(|cx| connection.drive(cx)).await;
-                connection.into_wire().map(|(wire, first)| End { wire, first, _claim: Some(claim) })
+                let lease = Lease::Given { _claim: claim };
+                connection.into_wire().map(|(wire, first)| End { wire, first, _lease: lease })
             }
-            lease @ Lease::Http2 { .. } => {
+            lease => {
                 let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), body)).await;
                 let wire = upgraded.map(|stream| Wire::Stream(Box::new(TokioIo::new(stream))));
-                wire.ok().map(|wire| End { wire, first: bytes::Bytes::new(), _claim: lease.into_claim() })
+                wire.ok().map(|wire| End { wire, first: bytes::Bytes::new(), _lease: lease })
             }
         };
         let end = end

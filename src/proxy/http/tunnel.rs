@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::balance::Claim;
 use super::exchange::Guard;
+use super::send::Lease;
 use crate::config::Limits;
 use crate::metrics::RequestOutcome;
 use crate::proxy::error::ConnectionError;
@@ -21,7 +21,8 @@ pub(super) struct End {
     pub(super) wire: Wire,
     /// What the upstream said already.
     pub(super) first: Bytes,
-    pub(super) _claim: Option<Claim>,
+    /// What the tunnel occupies of the upstream while it stands.
+    pub(super) _lease: Lease,
 }
 
 /// A tunnel that waits for the client's end to be given over.
@@ -45,7 +46,7 @@ impl Tunnel {
         following: Following,
         limits: &Limits,
     ) -> (Result<(), ConnectionError>, (u64, u64)) {
-        let Self { end: End { wire, first, _claim }, standing, mut guard } = self;
+        let Self { end: End { wire, first, _lease }, standing, mut guard } = self;
         let mut relay = Box::new(match guard.client.peer {
             Some(_) => Relay::with_first(client, said, wire, first),
             None => Relay::with_first(wire, first, client, said),

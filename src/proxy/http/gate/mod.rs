@@ -142,7 +142,7 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
                 self.seen = 0;
                 self.upgrade = head.upgrade;
                 self.admitted += 1;
-                self.watch.head_is_complete();
+                self.watch.head_is_over();
                 if head.upgrade {
                     self.watch.forget_resume();
                 }
@@ -166,6 +166,7 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
 
     fn refuse(&mut self, fault: Fault) {
         self.watch.note_fault(fault);
+        self.watch.head_is_over(); // nobody waits for the rest of it
         self.state = State::Refused;
     }
 

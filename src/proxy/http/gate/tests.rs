@@ -262,3 +262,14 @@ proptest! {
         prop_assert_eq!([&*whole.passed, &*whole.kept].concat(), stream);
     }
 }
+
+#[test]
+fn the_clock_of_a_refused_head_stands() {
+    let mut gate = script([b"GET / HTTP/1.1\r\nHo".to_vec()], false);
+    let watch = gate.watch();
+    assert!(read(&mut gate, 8192).is_pending());
+    assert_ne!(watch.head_since(), 0);
+    watch.expire();
+    let _ = read(&mut gate, 8192);
+    assert_eq!((watch.head_since(), watch.fault()), (0, Some(Fault::Timeout)));
+}

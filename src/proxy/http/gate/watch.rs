@@ -127,7 +127,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn head_is_complete(&self) {
+    pub(super) fn head_is_over(&self) {
         if self.head_since() != 0 {
             self.head_since.store(0, Ordering::Relaxed);
             self.expired.store(false, Ordering::SeqCst);
