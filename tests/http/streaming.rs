@@ -103,7 +103,9 @@ async fn a_request_without_a_body_has_none_in_http1_either() {
             let request = client.request(method, "/");
             assert_eq!(client.ask(request).await.status, 200, "{method}");
             let seen = application.seen().pop().unwrap();
-            assert_eq!((seen.header("transfer-encoding"), seen.header("content-length")), (None, None), "{method}");
+            // A client may say that it has none.
+            let length = seen.header("content-length").filter(|length| *length != "0");
+            assert_eq!((seen.header("transfer-encoding"), length), (None, None), "{method}");
         }
     }
 }
