@@ -278,6 +278,11 @@ impl Metrics {
         registry
     }
 
+    /// How many requests of `listener` ended in `outcome`.
+    pub fn requested(&self, listener: &Arc<str>, outcome: RequestOutcome) -> u64 {
+        self.requests.get(&RequestEnded { listener: listener.clone(), outcome }).map_or(0, |count| count.get())
+    }
+
     /// How many connections of `listener` ended in `outcome`.
     pub fn closed(&self, listener: &Arc<str>, outcome: Outcome) -> u64 {
         self.connections_closed.get(&Ended { listener: listener.clone(), outcome }).map_or(0, |count| count.get())

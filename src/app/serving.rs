@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::handle::Command;
 use super::{Applied, BindError, Drained, bind, bind_error};
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::credentials::{CredentialStore, CredentialWatcher, Credentials};
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Metrics, Outcome, RequestOutcome};
 use crate::proxy::{Bound, Listener};
 
 /// The process while it serves.
@@ -152,14 +152,15 @@ impl Serving {
     fn status(&self) {
         for listener in self.all() {
             let config = listener.config();
-            let closed = Outcome::ALL.into_iter().map(|outcome| (outcome, self.metrics.closed(&config.name, outcome)));
-            let closed =
-                closed.filter(|(_, count)| *count > 0).map(|(outcome, count)| format!("{}={count}", outcome.as_str()));
+            let closed = Outcome::ALL.map(|outcome| (outcome.as_str(), self.metrics.closed(&config.name, outcome)));
+            let requests =
+                RequestOutcome::ALL.map(|outcome| (outcome.as_str(), self.metrics.requested(&config.name, outcome)));
             tracing::info!(
                 listener = &*config.name,
                 address = %listener.address(),
                 connections = listener.open_connections(),
-                closed = closed.collect::<Vec<_>>().join(" "),
+                closed = counted(&closed),
+                requests = matches!(config.protocol, Protocol::Http(_)).then(|| counted(&requests)),
                 "status"
             );
         }
@@ -214,4 +215,10 @@ impl Serving {
             cut => Drained::Forced(cut),
         }
     }
+}
+
+/// Those of the counts that are not zero, as `word=count`.
+fn counted(counts: &[(&str, u64)]) -> String {
+    let counts = counts.iter().filter(|(_, count)| *count > 0).map(|(word, count)| format!("{word}={count}"));
+    counts.collect::<Vec<_>>().join(" ")
 }

@@ -11,6 +11,13 @@ use crate::harness::{ORDERS, WEB, World};
 
 /// The lines about requests of a gate that was asked these, each a method, a path and the status that it is answered with.
 async fn lines(rules: &str, log: &str, asked: &[(&str, &str, u16)]) -> (Vec<Value>, Vec<Option<String>>) {
+    let (mut lines, ids) = printed(rules, log, asked).await;
+    lines.retain(|line| line["message"] == "request");
+    (lines, ids)
+}
+
+/// All of its lines, those about how things stand after the last request among them.
+async fn printed(rules: &str, log: &str, asked: &[(&str, &str, u16)]) -> (Vec<Value>, Vec<Option<String>>) {
     let (world, application, address) = (World::new(), Application::start().await, free_address());
     let identity = world.identity("orders", ORDERS);
     let toml =
@@ -30,12 +37,14 @@ async fn lines(rules: &str, log: &str, asked: &[(&str, &str, u16)]) -> (Vec<Valu
         assert_eq!(answer.status, *status, "{method} {path}");
         ids.push(answer.header("svidgate-id").map(str::to_owned));
     }
+    gate.signal(nix::sys::signal::Signal::SIGUSR2);
+    gate.says(&["\"message\":\"status\"", "\"requests\""]);
     drop(client);
     gate.signal(nix::sys::signal::Signal::SIGTERM);
     let (_, printed) = patiently(tokio::task::spawn_blocking(|| gate.end())).await.unwrap();
     let lines =
         printed.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
-    (lines.filter(|line: &Value| line["message"] == "request").collect(), ids)
+    (lines.collect(), ids)
 }
 
 #[tokio::test]
@@ -90,4 +99,12 @@ async fn an_answered_request_has_its_line_where_that_is_asked_for() {
             assert!(line.get("policy.reason").is_none() && line.get("error").is_none(), "{line}");
         }
     }
+}
+
+#[tokio::test]
+async fn how_things_stand_tells_how_requests_ended() {
+    let asked = [("GET", "/", 200), ("GET", "/", 200), ("DELETE", "/", 403)];
+    let (lines, _) = printed("methods = [\"GET\"]", "", &asked).await;
+    let status = lines.iter().find(|line| line["requests"].is_string()).unwrap();
+    assert_eq!(status["requests"], "answered=2 denied=1");
 }
