@@ -8,6 +8,7 @@ use svidgate::metrics::RequestOutcome;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 
+use super::frames::{DATA, END_HEADERS, Frames, GET, HEADERS, RST_STREAM, block};
 use super::scene::{Played, Raw, Scene, header, patiently, served};
 use crate::harness::http::{Body, Client, full};
 use crate::harness::until;
@@ -331,5 +332,62 @@ async fn a_websocket_takes_a_stream_of_the_upstreams_for_as_long_as_it_lasts() {
     for stream in &mut open {
         stream.say("still here").await;
         assert_eq!(stream.take(10).await, "still here");
+    }
+}
+
+const CANCEL: u32 = 8;
+
+/// A WebSocket on a stream of HTTP/2 on which the application has said something.
+async fn half_said(scene: &Scene, application: &Played) -> (Frames, Raw<TcpStream>) {
+    let mut frames = Frames::open(scene, &[]).await;
+    let head = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "orders.example"),
+        (":path", "/chat"),
+    ];
+    frames.say(HEADERS, END_HEADERS, 1, &block(&head)).await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say(AGREE).await;
+    app.say("half").await;
+    assert_eq!(frames.until(&[DATA]).await.payload, b"half");
+    (frames, app)
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_whose_application_breaks_off_is_reset() {
+    let (scene, application) = Scene::played("").await;
+    let (mut frames, app) = half_said(&scene, &application).await;
+    let stream = app.into_inner();
+    socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(stream);
+    let end = frames.until(&[DATA, RST_STREAM]).await;
+    assert!(end.kind == RST_STREAM && end.code() == CANCEL, "{end:?}");
+    frames.ask(3, &GET).await;
+    application.accept().await.head().await;
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_that_is_no_longer_let_through_is_reset() {
+    let (scene, application) = Scene::played("").await;
+    let (mut frames, mut app) = half_said(&scene, &application).await;
+    scene.apply("", "paths = [\"/other\"]", "").await;
+    let end = frames.until(&[DATA, RST_STREAM]).await;
+    assert!(end.kind == RST_STREAM && end.code() == CANCEL, "{end:?}");
+    assert!(app.end().await.1.is_err(), "the application takes it for an end");
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_that_the_client_gives_up_is_no_clean_end() {
+    for code in [CANCEL, 0] {
+        let (scene, application) = Scene::played("").await;
+        let (mut frames, mut app) = half_said(&scene, &application).await;
+        frames.say(DATA, 0, 1, b"half a mess").await;
+        assert_eq!(app.take(11).await, "half a mess");
+        frames.say(RST_STREAM, 0, 1, &code.to_be_bytes()).await;
+        let (rest, end) = app.end().await;
+        assert!(rest.is_empty() && end.is_err(), "{code}: {rest:?} {end:?}");
     }
 }

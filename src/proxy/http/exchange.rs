@@ -17,6 +17,7 @@ use super::gate::InFlight;
 use super::server::Server;
 use super::understood::Understood;
 use crate::metrics::RequestOutcome;
+use crate::proxy::stream::Stream;
 
 /// A request and its answer under way.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Exchange {
     refused_until: Mutex<Option<Instant>>,
     /// Who answers, where that is to be looked at again; another one where it is sent again.
     server: Mutex<Option<Arc<Server>>>,
+    /// The client's stream that it is on, in HTTP/2.
+    pub(super) stream: Option<Arc<Stream>>,
 }
 
 /// What went wrong with the client's side of a request's body.
@@ -103,6 +106,7 @@ impl Exchange {
             cut: Mutex::default(),
             refused_until: Mutex::default(),
             server: Mutex::default(),
+            stream: Stream::current(),
         }
     }
 
