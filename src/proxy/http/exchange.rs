@@ -40,7 +40,7 @@ pub(super) struct Exchange {
     fault: OnceLock<BodyFault>,
     sent: AtomicU64,
     received: AtomicU64,
-    cut: Mutex<(Option<Cut>, Vec<Waker>)>,
+    cut: Mutex<(Option<(Cut, Instant)>, Vec<Waker>)>,
     /// The end of its grace, while it would be refused.
     refused_until: Mutex<Option<Instant>>,
     /// Who answers, where that is to be looked at again; another one where it is sent again.
@@ -161,7 +161,7 @@ impl Exchange {
     /// Cuts it short; whoever works on it is woken and finds out why.
     pub(super) fn cut(&self, why: Cut) {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        cut.0.get_or_insert(why);
+        cut.0.get_or_insert_with(|| (why, Instant::now()));
         cut.1.drain(..).for_each(Waker::wake);
     }
 
@@ -217,7 +217,12 @@ impl Exchange {
             }
             cut.1.push(cx.waker().clone());
         }
-        cut.0.clone()
+        cut.0.as_ref().map(|(why, _)| why.clone())
+    }
+
+    /// Why and when it was cut short, if it was.
+    pub(super) fn cut_since(&self) -> Option<(Cut, Instant)> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
 
@@ -269,6 +274,13 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // Nobody may have come to notice the cut: the client took no byte any more.
+        if self.told.outcome == RequestOutcome::Cancelled
+            && let Some((why, _)) = self.exchange.cut_since()
+        {
+            self.told.outcome = RequestOutcome::Cut;
+            self.told.reason.get_or_insert_with(|| why.to_string());
+        }
         self.client.ended(&self.exchange, self.told.outcome);
         access::write(&self.client, &self.exchange, &self.told);
     }
