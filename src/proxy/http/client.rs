@@ -306,10 +306,10 @@ impl Client {
 
 /// Who is late where nothing moves.
 fn overdue(exchange: &Exchange) -> Cut {
-    match (exchange.is_answered(), exchange.is_said()) {
+    match (exchange.is_answered(), exchange.waits_for_client()) {
         (true, _) => Cut::Idle,
-        (false, false) => Cut::ClientTimeout,
-        (false, true) => Cut::UpstreamTimeout,
+        (false, true) => Cut::ClientTimeout,
+        (false, false) => Cut::UpstreamTimeout,
     }
 }
 

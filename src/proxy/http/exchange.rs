@@ -34,6 +34,8 @@ pub(super) struct Exchange {
     moved: AtomicU64,
     /// The client has said all of its request.
     is_said: AtomicBool,
+    /// More of its body was asked for, and has not come.
+    waits_for_client: AtomicBool,
     /// The head of the answer has come.
     is_answered: AtomicBool,
     /// What the client's side of the body went wrong with, if it did.
@@ -99,6 +101,7 @@ impl Exchange {
             began: Instant::now(),
             moved: AtomicU64::new(0),
             is_said: AtomicBool::new(false),
+            waits_for_client: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
             fault: OnceLock::new(),
             sent: AtomicU64::new(0),
@@ -136,8 +139,14 @@ impl Exchange {
         self.is_said.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_said(&self) -> bool {
-        self.is_said.load(Ordering::Relaxed)
+    /// The upstream takes more of the client's body, which is there or not.
+    pub(super) fn asked_for_more(&self, is_there: bool) {
+        self.waits_for_client.store(!is_there, Ordering::Relaxed);
+    }
+
+    /// Whether it is the client who keeps the upstream from answering: what nobody asks the client for it need not send.
+    pub(super) fn waits_for_client(&self) -> bool {
+        !self.is_said.load(Ordering::Relaxed) && self.waits_for_client.load(Ordering::Relaxed)
     }
 
     /// The head of the answer has come.
