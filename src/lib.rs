@@ -71,8 +71,9 @@
 //!   say so. We would change this with webpki.
 //! - **Buffers belong to the worker thread**, and are on loan while bytes are in flight. A connection at rest costs what rustls and the
 //!   sockets cost.
-//! - **A forced end is a reset.** Whatever ends a connection other than both of its ends must not look like the end of what was said. Two
-//!   exceptions: a connection at rest for its idle timeout, with nothing in flight, is ended cleanly; and a unix socket knows no reset.
+//! - **A forced end is a reset.** Whatever ends a connection other than both of its ends must not look like the end of what was said. Three
+//!   exceptions: a connection at rest for its idle timeout, with nothing in flight, is ended cleanly; a unix socket knows no reset; and neither does
+//!   a tunnel on a stream of an HTTP/2 upstream, which hyper ends cleanly and gives no hold on. `proxy/stream.rs` has the hold on clients' streams.
 //! - **Heads of HTTP/1 are parsed twice.** hyper takes what smuggling lives on (a length beside an encoding, bare line feeds) and answers other
 //!   faults in its own way. The gate looks at each head with hyper's own parser first and follows bodies to know where the next head begins: about
 //!   a tenth of a microsecond for a request. We would change this for a strict mode in hyper.

@@ -12,6 +12,7 @@ mod relay;
 mod room;
 mod service;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod upstream;

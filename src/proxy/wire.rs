@@ -4,13 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 use super::socket::Socket;
+use super::stream::GivenOver;
 
 /// A stream of bytes to one side.
 #[derive(Debug)]
@@ -19,8 +18,8 @@ pub(super) enum Wire {
     Tls(Box<TlsStream<Socket>>),
     /// Plaintext.
     Plain(Socket),
-    /// A stream within an HTTP/2 connection, given over to other bytes (RFC 9113 §8.5, RFC 8441).
-    Stream(Box<TokioIo<Upgraded>>),
+    /// A stream within an HTTP/2 connection.
+    Stream(Box<GivenOver>),
 }
 
 impl Wire {
@@ -36,13 +35,12 @@ impl Wire {
         }
     }
 
-    /// Makes the coming close a reset where there is one: the other side must not take what it has for the whole. A stream that is dropped
-    /// before its end is reset by HTTP/2 itself.
+    /// Makes the coming close a reset where there is one: the other side must not take what it has for the whole.
     pub(super) fn abort(&self) {
         match self {
             Self::Tls(stream) => stream.get_ref().0.abort(),
             Self::Plain(socket) => socket.abort(),
-            Self::Stream(_) => {}
+            Self::Stream(stream) => stream.abort(),
         }
     }
 }

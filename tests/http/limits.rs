@@ -345,3 +345,18 @@ async fn a_client_that_lets_its_end_take_for_ever_is_cut() {
     while frames.next().await.is_some() {}
     until("it is counted", || scene.closed(Outcome::Idle) == 1).await;
 }
+
+#[tokio::test]
+async fn an_application_that_does_not_read_the_body_is_what_is_late_and_not_the_client() {
+    let (scene, application) = Scene::played("request_timeout = \"1s\"").await;
+    for mut client in scene.both().await {
+        let mut request = client.request("POST", "/");
+        *request.body_mut() = full(vec![b'a'; 64 << 20]);
+        let (answer, _app) = tokio::join!(client.ask(request), async {
+            let mut app = application.accept().await;
+            app.head().await;
+            app
+        });
+        assert_eq!((answer.status.as_u16(), answer.class().as_str()), (504, "upstream_timeout"));
+    }
+}

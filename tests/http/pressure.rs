@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
+use svidgate::metrics::{Outcome, RequestOutcome};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::frames::{Frames, GET};
+use super::frames::{Frames, GET, HEADERS, RST_STREAM};
 use super::scene::{Played, Raw, Scene, patiently, written};
 use crate::harness::http::{Application, Client};
+use crate::harness::until;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const WINDOW_UPDATE: u8 = 8;
@@ -169,4 +171,29 @@ async fn the_streams_of_a_client_that_does_not_read_do_not_each_hold_what_one_ma
     // `stream_buffer` is 1 MiB. The sockets between hold some, too.
     let taken = stopped(&count).await;
     assert!(taken < 100 << 20, "the gate took {taken} bytes of which the client has read none");
+}
+
+#[tokio::test]
+async fn a_client_of_http1_that_never_reads_its_answer_is_cut() {
+    let (address, _count) = generous().await;
+    let scene = Scene::before(&format!("\"{address}\""), "", "", "[limits]\nidle_timeout = \"1s\"").await;
+    let mut raw = Raw::of(small(&scene, "http/1.1").await);
+    raw.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    raw.head().await;
+    until("it is counted", || scene.requests(RequestOutcome::Cut) == 1 && scene.closed(Outcome::Idle) == 1).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_that_is_never_read_is_reset_and_its_connection_goes_on() {
+    let (address, _count) = generous().await;
+    let scene = Scene::before(&format!("\"{address}\""), "", "", "[limits]\nidle_timeout = \"1s\"").await;
+    let mut frames = Frames::open(&scene, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    frames.ask(1, &GET).await;
+    frames.ask(3, &GET).await;
+    for _ in 0..2 {
+        frames.until(&[RST_STREAM]).await;
+    }
+    until("both are counted", || scene.requests(RequestOutcome::Cut) == 2).await;
+    frames.ask(5, &GET).await;
+    assert_eq!(frames.until(&[HEADERS]).await.stream, 5);
 }

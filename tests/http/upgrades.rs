@@ -1,5 +1,8 @@
 //! Other bytes than HTTP's: WebSockets and other upgrades, on a whole connection or on one stream of HTTP/2, agreed to or not.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::ext::Protocol;
@@ -11,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 
+use super::frames::{DATA, END_HEADERS, Frames, GET, HEADERS, RST_STREAM, block};
 use super::scene::{Played, Raw, Scene, header, patiently, served};
 use crate::harness::http::{Body, Client, full};
 use crate::harness::until;
@@ -346,34 +350,46 @@ async fn a_websocket_may_be_the_first_that_an_application_which_speaks_http2_is_
     assert_eq!(stream_of(response).await.take(7).await, "welcome");
 }
 
-/// An application that speaks HTTP/2 alone, sends back what comes on WebSockets, and takes two streams at a time.
-async fn of_two_streams() -> std::net::SocketAddr {
+/// An application that speaks HTTP/2 alone, takes two streams at a time, and sends back what comes on WebSockets where it takes any; and the count
+/// of its other requests.
+async fn of_two_streams(takes_websockets: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let count = Arc::<AtomicUsize>::default();
+    let counted = count.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let answer = |request: Request<hyper::body::Incoming>| async move {
-        if request.method() == Method::CONNECT {
-            tokio::spawn(async move {
-                let stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
-                let (mut reader, mut writer) = tokio::io::split(stream);
-                let _ = tokio::io::copy(&mut reader, &mut writer).await;
-            });
-            return Ok::<_, hyper::Error>(Response::new(full("")));
-        }
-        Ok(Response::new(full("hello")))
+    let answer = move |request: Request<hyper::body::Incoming>| {
+        let body = match request.method() {
+            &Method::CONNECT => {
+                tokio::spawn(async move {
+                    let stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+                    let (mut reader, mut writer) = tokio::io::split(stream);
+                    let _ = tokio::io::copy(&mut reader, &mut writer).await;
+                });
+                ""
+            }
+            _ => {
+                counted.fetch_add(1, Ordering::SeqCst);
+                "hello"
+            }
+        };
+        async move { Ok::<_, hyper::Error>(Response::new(full(body))) }
     };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            builder.enable_connect_protocol().max_concurrent_streams(2);
-            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service_fn(answer)));
+            builder.max_concurrent_streams(2);
+            if takes_websockets {
+                builder.enable_connect_protocol();
+            }
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service_fn(answer.clone())));
         }
     });
-    address
+    (address, count)
 }
 
 #[tokio::test]
 async fn a_websocket_takes_a_stream_of_the_upstreams_for_as_long_as_it_lasts() {
-    let application = of_two_streams().await;
+    let (application, _) = of_two_streams(true).await;
     let scene = Scene::before(&format!("\"h2c://{application}\""), "", "", "").await;
     let mut client = client_of(&scene).await;
     let mut open = Vec::new();
@@ -384,5 +400,79 @@ async fn a_websocket_takes_a_stream_of_the_upstreams_for_as_long_as_it_lasts() {
     for stream in &mut open {
         stream.say("still here").await;
         assert_eq!(stream.take(10).await, "still here");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_takes_no_websocket_is_not_left_alone_for_it() {
+    let ((with, _), (without, others)) = (of_two_streams(true).await, of_two_streams(false).await);
+    let scene = Scene::before(&format!("[\"h2c://{without}\", \"h2c://{with}\"]"), "", "", "").await;
+    let mut client = client_of(&scene).await;
+    let mut failed = 0;
+    while failed < 3 {
+        let response = client.send(extended_connect("websocket")).await.unwrap();
+        failed += usize::from(response.status() == StatusCode::BAD_GATEWAY);
+    }
+    let before = others.load(Ordering::SeqCst);
+    for _ in 0..6 {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    assert!(others.load(Ordering::SeqCst) > before, "none of six requests went there");
+}
+
+const CANCEL: u32 = 8;
+
+/// A WebSocket on a stream of HTTP/2 on which the application has said something.
+async fn half_said(scene: &Scene, application: &Played) -> (Frames, Raw<TcpStream>) {
+    let mut frames = Frames::open(scene, &[]).await;
+    let head = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "orders.example"),
+        (":path", "/chat"),
+    ];
+    frames.say(HEADERS, END_HEADERS, 1, &block(&head)).await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say(AGREE).await;
+    app.say("half").await;
+    assert_eq!(frames.until(&[DATA]).await.payload, b"half");
+    (frames, app)
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_whose_application_breaks_off_is_reset() {
+    let (scene, application) = Scene::played("").await;
+    let (mut frames, app) = half_said(&scene, &application).await;
+    let stream = app.into_inner();
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let end = frames.until(&[DATA, RST_STREAM]).await;
+    assert!(end.kind == RST_STREAM && end.code() == CANCEL, "{end:?}");
+    frames.ask(3, &GET).await;
+    application.accept().await.head().await;
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_that_is_no_longer_let_through_is_reset() {
+    let (scene, application) = Scene::played("").await;
+    let (mut frames, mut app) = half_said(&scene, &application).await;
+    scene.apply("", "paths = [\"/other\"]", "").await;
+    let end = frames.until(&[DATA, RST_STREAM]).await;
+    assert!(end.kind == RST_STREAM && end.code() == CANCEL, "{end:?}");
+    assert!(app.end().await.1.is_err(), "the application takes it for an end");
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_that_the_client_gives_up_is_no_clean_end() {
+    for code in [CANCEL, 0] {
+        let (scene, application) = Scene::played("").await;
+        let (mut frames, mut app) = half_said(&scene, &application).await;
+        frames.say(DATA, 0, 1, b"half a mess").await;
+        assert_eq!(app.take(11).await, "half a mess");
+        frames.say(RST_STREAM, 0, 1, &code.to_be_bytes()).await;
+        let (rest, end) = app.end().await;
+        assert!(rest.is_empty() && end.is_err(), "{code}: {rest:?} {end:?}");
     }
 }

@@ -147,8 +147,9 @@ impl Body for RequestBody {
         }
         self.touched.store(true, Ordering::Relaxed);
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = std::task::ready!(Pin::new(inner).poll_frame(cx));
-        Poll::Ready(match frame {
+        let frame = Pin::new(inner).poll_frame(cx);
+        self.exchange.asked_for_more(frame.is_ready());
+        Poll::Ready(match std::task::ready!(frame) {
             Some(Ok(frame)) => {
                 let taken = self.take(frame);
                 match &taken {

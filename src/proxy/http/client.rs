@@ -28,6 +28,9 @@ use crate::tls::Terms;
 /// Within what time the resets of [`HttpLimits::max_resets`] are counted.
 const RESETS_WITHIN: Duration = Duration::from_secs(10);
 
+/// For how long what was ended may take no byte of what is still to be said to it, before it is cut.
+pub(super) const ENDING: Duration = Duration::from_secs(5);
+
 /// What requests need to know of the peer: but for its headers it does not change while the connection lasts.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -305,17 +308,23 @@ impl Client {
     }
 
     /// Cuts what took too long.
-    pub(super) fn cut_overdue(&self, limits: &Limits) {
+    ///
+    /// # Errors
+    /// Why something was cut that is still there [`ENDING`] later, where only the end of the connection can help that: hyper looks at an answer
+    /// again when it can say more of it, and the client takes nothing.
+    pub(super) fn cut_overdue(&self, limits: &Limits) -> Result<(), Cut> {
         let now = Instant::now();
         for exchange in self.ongoing().iter() {
-            if deadline(exchange, limits).is_some_and(|deadline| deadline <= now) {
-                exchange.cut(match (exchange.is_answered(), exchange.is_said()) {
-                    (true, _) => Cut::Idle,
-                    (false, false) => Cut::ClientTimeout,
-                    (false, true) => Cut::UpstreamTimeout,
-                });
+            if deadline(exchange, limits).is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            match (exchange.cut_since(), &exchange.stream) {
+                (None, _) => exchange.cut(overdue(exchange)),
+                (Some(_), Some(stream)) => stream.reset(),
+                (Some((why, _)), None) => return Err(why),
             }
         }
+        Ok(())
     }
 
     /// When something under way that would be refused is at the end of its grace.
@@ -328,6 +337,9 @@ impl Client {
         let ongoing = self.ongoing();
         let due = ongoing.iter().filter_map(|exchange| {
             let refused_until = exchange.refused_until();
+            if exchange.cut_since().is_some() {
+                return deadline(exchange, limits);
+            }
             // One that is refused has nothing to fear of an expiry any more.
             let expiry = || exchange.server()?.expiry();
             [deadline(exchange, limits), refused_until.or_else(expiry)].into_iter().flatten().min()
@@ -336,8 +348,22 @@ impl Client {
     }
 }
 
-/// When an exchange on which nothing moves is cut. What moves in a tunnel only its relay knows.
+/// Who is late where nothing moves.
+fn overdue(exchange: &Exchange) -> Cut {
+    match (exchange.is_answered(), exchange.waits_for_client()) {
+        (true, _) => Cut::Idle,
+        (false, true) => Cut::ClientTimeout,
+        (false, false) => Cut::UpstreamTimeout,
+    }
+}
+
+/// When an exchange on which nothing moves is cut, and one that was cut is ended by force; `None` once nothing more can be done. What moves in a
+/// tunnel only its relay knows.
 fn deadline(exchange: &Exchange, limits: &Limits) -> Option<Instant> {
+    if let Some((_, since)) = exchange.cut_since() {
+        let is_reset = exchange.stream.as_ref().is_some_and(|stream| stream.is_reset());
+        return (!is_reset).then(|| since + ENDING);
+    }
     if exchange.is_tunnel() {
         return None;
     }

@@ -18,6 +18,7 @@ use super::gate::InFlight;
 use super::server::Server;
 use super::understood::Understood;
 use crate::metrics::RequestOutcome;
+use crate::proxy::stream::Stream;
 
 /// A request and its answer under way.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) struct Exchange {
     moved: AtomicU64,
     /// The client has said all of its request.
     is_said: AtomicBool,
+    /// More of its body was asked for, and has not come.
+    waits_for_client: AtomicBool,
     /// The head of the answer has come.
     is_answered: AtomicBool,
     /// It carries other bytes than HTTP's, and its relay looks at the clocks.
@@ -42,11 +45,13 @@ pub(super) struct Exchange {
     fault: OnceLock<BodyFault>,
     sent: AtomicU64,
     received: AtomicU64,
-    cut: Mutex<(Option<Cut>, Vec<Waker>)>,
+    cut: Mutex<CutShort>,
     /// The end of its grace, while it would be refused.
     refused_until: Mutex<Option<Instant>>,
     /// Who answers, where that is to be looked at again; another one where it is sent again.
     server: Mutex<Option<Arc<Server>>>,
+    /// The client's stream that it is on, in HTTP/2.
+    pub(super) stream: Option<Arc<Stream>>,
 }
 
 /// What went wrong with the client's side of a request's body.
@@ -56,6 +61,13 @@ pub(super) enum BodyFault {
     TooLarge,
     /// It broke off.
     Broken,
+}
+
+/// Whether an exchange is cut short, and who is to be woken when it is.
+#[derive(Debug, Default)]
+struct CutShort {
+    why: Option<(Cut, Instant)>,
+    wakers: Vec<Waker>,
 }
 
 /// Why an exchange is cut short.
@@ -99,6 +111,7 @@ impl Exchange {
             began: Instant::now(),
             moved: AtomicU64::new(0),
             is_said: AtomicBool::new(false),
+            waits_for_client: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
             fault: OnceLock::new(),
@@ -107,6 +120,7 @@ impl Exchange {
             cut: Mutex::default(),
             refused_until: Mutex::default(),
             server: Mutex::default(),
+            stream: Stream::current(),
         }
     }
 
@@ -136,8 +150,14 @@ impl Exchange {
         self.is_said.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_said(&self) -> bool {
-        self.is_said.load(Ordering::Relaxed)
+    /// The upstream takes more of the client's body, which is there or not.
+    pub(super) fn asked_for_more(&self, is_there: bool) {
+        self.waits_for_client.store(!is_there, Ordering::Relaxed);
+    }
+
+    /// Whether it is the client who keeps the upstream from answering: what nobody asks the client for it need not send.
+    pub(super) fn waits_for_client(&self) -> bool {
+        !self.is_said.load(Ordering::Relaxed) && self.waits_for_client.load(Ordering::Relaxed)
     }
 
     /// The head of the answer has come.
@@ -170,8 +190,8 @@ impl Exchange {
     /// Cuts it short; whoever works on it is woken and finds out why.
     pub(super) fn cut(&self, why: Cut) {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        cut.0.get_or_insert(why);
-        cut.1.drain(..).for_each(Waker::wake);
+        cut.why.get_or_insert_with(|| (why, Instant::now()));
+        cut.wakers.drain(..).for_each(Waker::wake);
     }
 
     /// Takes in what an examination said. What would be refused now is cut after its grace, unless that is taken back before.
@@ -219,14 +239,19 @@ impl Exchange {
     /// Why it was cut short, if it was; otherwise the task is woken when it is.
     pub(super) fn why_cut(&self, cx: &Context<'_>) -> Option<Cut> {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        if cut.0.is_none() && !cut.1.iter().any(|waker| waker.will_wake(cx.waker())) {
+        if cut.why.is_none() && !cut.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             // The request's body and its answer may be two tasks' work, and each only for as long as it is polled: two places do.
-            if cut.1.len() >= 2 {
-                cut.1.remove(0);
+            if cut.wakers.len() >= 2 {
+                cut.wakers.remove(0);
             }
-            cut.1.push(cx.waker().clone());
+            cut.wakers.push(cx.waker().clone());
         }
-        cut.0.clone()
+        cut.why.as_ref().map(|(why, _)| why.clone())
+    }
+
+    /// Why and when it was cut short, if it was.
+    pub(super) fn cut_since(&self) -> Option<(Cut, Instant)> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner).why.clone()
     }
 }
 
@@ -278,6 +303,13 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // Nobody may have come to notice the cut: the client took no byte any more.
+        if self.told.outcome == RequestOutcome::Cancelled
+            && let Some((why, _)) = self.exchange.cut_since()
+        {
+            self.told.outcome = RequestOutcome::Cut;
+            self.told.reason.get_or_insert_with(|| why.to_string());
+        }
         self.client.ended(&self.exchange, self.told.outcome);
         access::write(&self.client, &self.exchange, &self.told);
     }

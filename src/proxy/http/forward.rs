@@ -38,6 +38,9 @@ pub(super) enum Failure {
     /// It broke before the head of the answer was whole.
     #[error("the upstream broke off before it answered: {0}")]
     Broken(String),
+    /// It does not take what it was asked for, which is no fault of its own.
+    #[error("the upstream takes no WebSocket over HTTP/2 (RFC 8441)")]
+    NoWebSocket,
     /// The client's body is no good.
     #[error("the body of the request {}", match .0 {
         BodyFault::TooLarge => "is longer than `max_body`",
@@ -54,7 +57,7 @@ impl Failure {
     fn is_of_endpoint(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Broken(_) | Self::Cut(Cut::UpstreamTimeout) => true,
-            Self::Identity(_) | Self::NoAddress(_) | Self::Body(_) | Self::Cut(_) => false,
+            Self::Identity(_) | Self::NoAddress(_) | Self::NoWebSocket | Self::Body(_) | Self::Cut(_) => false,
         }
     }
 }

@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answer::{Answer, Class};
-use super::client::{Client, Peer};
+use super::client::{Client, ENDING, Peer};
+use super::exchange::Cut;
 use super::gate::{Fault, Gate, Limits as GateLimits, Parts as GateParts, Protocol};
 use super::leash::Leash;
 use super::speaking::{Requests, Speaking, is_flood};
@@ -39,9 +40,6 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// reset, and a reset can overtake the last that we said.
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 256 * 1024;
-
-/// For how long a connection that was ended may take no byte of what is still to be said to it, before it is cut.
-const ENDING: Duration = Duration::from_secs(5);
 
 /// Serves requests on one connection.
 ///
@@ -203,7 +201,10 @@ impl Keeper {
         } else if self.idle_until().is_some_and(|until| until <= now) {
             self.end_idle(speaking)?;
         }
-        self.client.cut_overdue(&self.gateway.limits);
+        self.client.cut_overdue(&self.gateway.limits).map_err(|why| match why {
+            Cut::Revoked(_) | Cut::Distrusted(_) => ConnectionError::Cut(why.to_string()),
+            Cut::ClientTimeout | Cut::UpstreamTimeout | Cut::Idle => ConnectionError::Idle(format_duration(ENDING)),
+        })?;
         // Once more also within the grace: what refused the peer may have been taken back.
         if let Some(caller) = self.caller.as_mut().filter(|caller| caller.has_expired() || self.closing.at().is_some())
         {

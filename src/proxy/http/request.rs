@@ -312,7 +312,9 @@ pub(super) fn refused(failure: &Failure) -> Refused {
         Failure::Identity(_) => Class::Overloaded,
         Failure::Connect(error) if error.is_timeout() => Class::UpstreamTimeout,
         Failure::NoAddress(error) if error.kind() == std::io::ErrorKind::TimedOut => Class::UpstreamTimeout,
-        Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) => Class::UpstreamFailed,
+        Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) | Failure::NoWebSocket => {
+            Class::UpstreamFailed
+        }
         Failure::Body(BodyFault::TooLarge) => Class::TooLarge,
         Failure::Body(BodyFault::Broken) => Class::BadRequest,
         Failure::Cut(Cut::ClientTimeout) => Class::RequestTimeout,

@@ -184,7 +184,7 @@ async fn send_http2(
         match until_cut(connection.takes_extended_connect(), guard).await {
             Ok(true) => {}
             Ok(false) => {
-                return Err((Failure::Broken("it takes no extended CONNECT (RFC 8441)".into()), None, Fate::Heard));
+                return Err((Failure::NoWebSocket, None, Fate::Heard));
             }
             Err(cut) => return Err((Failure::Cut(cut), None, Fate::Heard)),
         }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 
 use super::body::AnswerBody;
 use super::client::Client;
 use super::gate::{Gate, Protocol};
 use super::leash::Leash;
 use crate::config::HttpLimits;
+use crate::proxy::stream::Streams;
 
 /// What hyper may hold of a client's bytes, and of the answers to it, on an HTTP/1.1 connection, besides a head.
 const HTTP1_BUFFER: usize = 256 * 1024;
@@ -43,7 +44,7 @@ impl<S> Requests for S where
 /// A connection in hyper's hands.
 pub(super) enum Speaking<S: HttpService<Incoming>> {
     Http1(Box<http1::Connection<Gate<Leash>, S>>),
-    Http2(Pin<Box<http2::Connection<Gate<Leash>, S, TokioExecutor>>>),
+    Http2(Pin<Box<http2::Connection<Gate<Leash>, S, Streams>>>),
 }
 
 impl<S: Requests> Speaking<S> {
@@ -101,9 +102,9 @@ fn send_buffer(limits: &HttpLimits) -> usize {
     limits.stream_buffer.min(share.max(LEAST_SEND_BUFFER))
 }
 
-fn http2_builder(limits: &HttpLimits) -> http2::Builder<TokioExecutor> {
+fn http2_builder(limits: &HttpLimits) -> http2::Builder<Streams> {
     let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)

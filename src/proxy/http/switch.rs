@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
 use super::answer::Class;
 use super::body::AnswerBody;
@@ -19,6 +18,7 @@ use super::send::Lease;
 use super::tunnel::{End, Tunnel};
 use super::understood::Wish;
 use super::{Gateway, forwarded, hygiene};
+use crate::proxy::stream::GivenOver;
 use crate::proxy::wire::Wire;
 use crate::tls::Terms;
 
@@ -90,7 +90,7 @@ impl Gateway {
             }
             lease => {
                 let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), body)).await;
-                let wire = upgraded.map(|stream| Wire::Stream(Box::new(TokioIo::new(stream))));
+                let wire = upgraded.map(|stream| Wire::Stream(Box::new(GivenOver::new(stream, None))));
                 wire.ok().map(|wire| End { wire, first: bytes::Bytes::new(), _lease: lease })
             }
         };
@@ -138,7 +138,7 @@ impl Gateway {
                 }) else {
                     return;
                 };
-                let stream = Wire::Stream(Box::new(TokioIo::new(stream)));
+                let stream = Wire::Stream(Box::new(GivenOver::new(stream, tunnel.guard.exchange.stream.clone())));
                 tunnel.guard.exchange.becomes_tunnel();
                 let _ = tunnel.carry(stream, bytes::Bytes::new(), following, &limits).await;
             });
