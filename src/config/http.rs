@@ -218,7 +218,8 @@ pub struct HttpLimits {
     /// Bytes that one HTTP/2 stream may hold for a slow receiver, in each direction.
     pub stream_buffer: usize,
     /// Bytes that all streams of one HTTP/2 connection may hold for slow receivers. Of answers each stream holds its share of this by
-    /// `max_streams`, 16 KiB at the least, however few there are.
+    /// `max_streams`, 16 KiB at the least, however few there are. On an upstream connection that many clients share, each stream may hold
+    /// `stream_buffer` instead: else one client's could stop all others'.
     pub connection_buffer: usize,
     /// An upstream connection without a request.
     pub upstream_keep_alive: Duration,

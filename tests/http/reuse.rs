@@ -99,6 +99,29 @@ async fn the_idle_connections_of_one_caller_do_not_keep_out_anothers() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_does_not_stop_the_others_on_its_upstream_connection() {
+    let world = World::new();
+    let service = Service::answering(both_versions(world.peer(ORDERS)), |seen| {
+        let size = if seen.target.ends_with("/large") { 4 << 20 } else { 5 };
+        Box::pin(async move { Response::new(full(vec![b'x'; size])) })
+    })
+    .await;
+    let gate = egress_to(&world, service.address, "").await;
+    let mut client = Client::http2(TcpStream::connect(gate.address(0)).await.unwrap()).await;
+    let mut unread = Vec::new();
+    // More than `connection_buffer` has room for, each of them stopped by its window.
+    for _ in 0..12 {
+        let request = client.request("GET", "/large");
+        unread.push(soon(client.send(request)).await.unwrap());
+    }
+    let mut other = Client::http2(TcpStream::connect(gate.address(0)).await.unwrap()).await;
+    for _ in 0..20 {
+        assert_eq!(soon(other.get("/small")).await.text(), "xxxxx");
+    }
+    assert_eq!((service.opened(), unread.len()), (1, 12));
+}
+
+#[tokio::test]
 async fn a_connection_without_a_request_is_closed_after_its_time() {
     let world = World::new();
     let service = Service::orders(&world).await;

@@ -26,6 +26,9 @@ use crate::tls::{HandshakeError, Terms};
 /// How often a peer of an HTTP/2 connection with requests under way is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(30);
 
+/// The largest window there is (RFC 9113 §6.9.1).
+const MAX_WINDOW: usize = (1 << 31) - 1;
+
 /// How long a WebSocket waits for the settings of a new HTTP/2 connection, and how often it looks for them.
 const SETTINGS: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(2);
@@ -144,6 +147,8 @@ pub(super) struct Http2 {
 /// How much an HTTP/2 connection is used.
 struct Use {
     streams: AtomicUsize,
+    /// How many streams we open at a time.
+    max_streams: usize,
     /// What knows the peer's settings, until it is over: requests that wait in it end with it. It is locked only for as long as it is asked
     /// something.
     driver: Mutex<Option<Driver>>,
@@ -159,9 +164,9 @@ impl Use {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the peer takes at a time.
+    /// How many streams there may be at a time: the peer has a say.
     fn max_streams(&self) -> usize {
-        self.driver().as_ref().map_or(0, Driver::current_max_send_streams)
+        self.driver().as_ref().map_or(0, |driver| driver.current_max_send_streams().min(self.max_streams))
     }
 
     fn drive(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -193,19 +198,21 @@ impl Http2 {
     /// A connection on a fresh wire.
     pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
+        let (max_streams, window) = room(limits, server.is_some());
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .initial_stream_window_size(small(limits.stream_buffer))
-            .initial_connection_window_size(small(limits.connection_buffer))
+            .initial_connection_window_size(small(window))
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
         // It says its part, and does not wait for the peer's.
         let (sender, driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
+            max_streams,
             driver: Mutex::new(Some(driver)),
             began: Instant::now(),
             waiting_since: AtomicUsize::new(0),
@@ -255,6 +262,20 @@ impl Http2 {
         let since = Duration::from_millis(self.use_of.waiting_since.load(Ordering::Relaxed) as u64);
         Some(self.use_of.began.elapsed().saturating_sub(since))
     }
+}
+
+/// How many streams a connection may have of ours, and what the peer may send on all of them before it is taken.
+///
+/// Towards a proven server the requests of all clients share one, and a client that does not read may stop its own streams alone: the window holds
+/// what every stream may hold, so that none can use it up for the others. (To keep a window as large as `connection_buffer` for all, and look which
+/// streams stall, would only keep new requests away, and not help those that are there.) An inbound caller has connections of its own, and
+/// stops itself.
+fn room(limits: &HttpLimits, is_shared: bool) -> (usize, usize) {
+    if !is_shared {
+        return (limits.max_streams, limits.connection_buffer);
+    }
+    let max_streams = limits.max_streams.min(MAX_WINDOW / limits.stream_buffer.max(1)).max(1);
+    (max_streams, max_streams.saturating_mul(limits.stream_buffer).max(limits.connection_buffer).min(MAX_WINDOW))
 }
 
 impl fmt::Debug for Http2 {
