@@ -84,6 +84,17 @@ async fn a_deny_rule_is_named_in_the_line() {
 }
 
 #[tokio::test]
+async fn a_line_has_the_path_as_rules_saw_it_and_is_bounded() {
+    let (long, longer, method) = ("/a".repeat(4000), "/a".repeat(20_000), "M".repeat(20_000));
+    let asked = [("GET", &*long, 403), ("GET", &*longer, 400), (&*method, "/", 403)];
+    let (lines, _) = lines("paths = [\"/orders\"]", "", &asked).await;
+    assert_eq!(lines[0]["url.path"].as_str(), Some(&*long));
+    assert_eq!(lines[1]["url.path"].as_str(), Some(&longer[..8 * 1024]));
+    assert_eq!(lines[2]["http.request.method"].as_str(), Some(&method[..64]));
+    assert!(lines.iter().all(|line| line.to_string().len() < 10_000), "{lines:#?}");
+}
+
+#[tokio::test]
 async fn an_answered_request_has_its_line_where_that_is_asked_for() {
     for (log, count) in [("requests = \"all\"", 2), ("requests = \"errors\"", 1), ("", 1)] {
         let (lines, _) = lines("", log, &[("GET", "/a?b", 200), ("GET", "/%00", 400)]).await;

@@ -12,8 +12,11 @@ use super::exchange::{Exchange, Told};
 use crate::config::AccessLog;
 use crate::metrics::RequestOutcome;
 
-/// The most characters of a path or a host that stand in a line.
-const SHOWN: usize = 512;
+/// The most bytes of a path, a host or a reason that stand in a line: whatever rules are asked about is no longer, and stands whole, so that a
+/// policy that is tried on the line sees what was decided on.
+const SHOWN: usize = 8 * 1024;
+/// The most bytes of a method: the longest that is registered has 16.
+const METHOD_SHOWN: usize = 64;
 
 /// Writes an exchange down, if it shall be.
 pub(super) fn write(client: &Client, exchange: &Exchange, told: &Told) {
@@ -42,6 +45,7 @@ pub(super) fn write(client: &Client, exchange: &Exchange, told: &Told) {
         | RequestOutcome::Overloaded
         | RequestOutcome::UpstreamTimeout => Level::Warn,
     };
+    let reason = told.reason.as_deref().map(|reason| shown(reason, SHOWN));
     // The level is part of a tracing call site, so the one line is written in two places, from one list of fields.
     macro_rules! line {
         ($level:ident) => {
@@ -51,9 +55,9 @@ pub(super) fn write(client: &Client, exchange: &Exchange, told: &Told) {
                 client.address = client.address.map(|address| address.ip().to_canonical().to_string()),
                 client.port = client.address.map(|address| address.port()),
                 spiffe.peer.id = peer(client, exchange),
-                http.request.method = exchange.method.as_str(),
-                url.path = shown(exchange.uri.path()),
-                server.address = shown(&exchange.host),
+                http.request.method = shown(exchange.method.as_str(), METHOD_SHOWN),
+                url.path = shown(exchange.uri.path(), SHOWN),
+                server.address = shown(&exchange.host, SHOWN),
                 network.protocol.name = "http",
                 network.protocol.version = version(exchange.version),
                 http.response.status_code = told.status.map(|status| status.as_u16()),
@@ -64,8 +68,8 @@ pub(super) fn write(client: &Client, exchange: &Exchange, told: &Told) {
                 network.peer.address = told.target.as_ref().map(|target| target.address.to_string()),
                 policy.rule = told.rule.as_deref(),
                 policy.decision = decision(told),
-                policy.reason = told.reason.as_deref().filter(|_| told.is_denied),
-                error = told.reason.as_deref().filter(|_| !told.is_denied),
+                policy.reason = reason.filter(|_| told.is_denied),
+                error = reason.filter(|_| !told.is_denied),
                 svidgate.id = told.id.as_deref(),
                 duration = exchange.began.elapsed().as_secs_f64(),
                 outcome = told.outcome.as_str(),
@@ -149,7 +153,23 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-fn shown(text: &str) -> &str {
-    // Hosts and paths are ASCII: every byte ends a character.
-    text.get(..SHOWN).unwrap_or(text)
+/// At most so many bytes of `text`, and no part of a character: what was not understood need not be ASCII.
+fn shown(text: &str, most: usize) -> &str {
+    let is_end = |at: &usize| text.is_char_boundary(*at);
+    let end = (0..=most.min(text.len())).rev().find(is_end).unwrap_or_default();
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_text_is_cut_at_the_end_of_a_character() {
+        for (text, cut) in
+            [("", ""), ("abc", "abc"), ("abcd", "abc"), ("ab\u{fc}", "ab"), ("\u{1f980}", ""), ("a\u{fc}b", "a\u{fc}")]
+        {
+            assert_eq!(shown(text, 3), cut);
+        }
+    }
 }
