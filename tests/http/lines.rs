@@ -89,8 +89,8 @@ async fn a_line_has_the_path_as_rules_saw_it_and_is_bounded() {
     let asked = [("GET", &*long, 403), ("GET", &*longer, 400), (&*method, "/", 403)];
     let (lines, _) = lines("paths = [\"/orders\"]", "", &asked).await;
     assert_eq!(lines[0]["url.path"].as_str(), Some(&*long));
-    assert_eq!(lines[1]["url.path"].as_str(), Some(&longer[..8 * 1024]));
-    assert_eq!(lines[2]["http.request.method"].as_str(), Some(&method[..64]));
+    assert_eq!(lines[1]["url.path"].as_str(), longer.get(..8 * 1024));
+    assert_eq!(lines[2]["http.request.method"].as_str(), method.get(..64));
     assert!(lines.iter().all(|line| line.to_string().len() < 10_000), "{lines:#?}");
 }
 
