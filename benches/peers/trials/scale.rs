@@ -1,0 +1,62 @@
+//! The test `scale`: does a request cost more where there are many connections, or many rules?
+
+use std::time::Duration;
+
+use anyhow::bail;
+
+use super::requests::{CONNECTIONS, WARM_UP};
+use crate::bench::Bench;
+use crate::load;
+use crate::products::{Mode, Peer, Product};
+use crate::results::Figure;
+
+pub(super) async fn measure(bench: &Bench, peer: &Peer) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for connections in [10, 100, 1_000, 10_000] {
+        if connections * 2 + 100 > bench.descriptors {
+            eprint!(" (no {connections} connections: the system grants {} descriptors)", bench.descriptors);
+            continue;
+        }
+        figures.push(over(bench, peer, connections).await?);
+    }
+    if peer.product == Product::Svidgate {
+        for rules in [1, 10, 100, 1_000] {
+            figures.push(under(bench, peer, rules).await?);
+        }
+    }
+    Ok(figures)
+}
+
+/// The CPU of one proxy for a request over so many connections, once all of them stand.
+async fn over(bench: &Bench, peer: &Peer, connections: u64) -> anyhow::Result<Figure> {
+    let pair = bench.serving_pair(peer, Mode::Http, 1).await?;
+    let ramp = WARM_UP + Duration::from_millis(connections * 4 / 5);
+    let window = bench.options.duration();
+    let generator = load::wrk(pair.outbound.address, connections, ramp + window + WARM_UP);
+    let watch = async {
+        tokio::time::sleep(ramp).await;
+        let (before, begun) = (pair.cpu()?, bench.origin.requests().await?);
+        tokio::time::sleep(window).await;
+        let cpu = pair.mean_cpu_since(before)?;
+        // The look before is a request itself.
+        let answered = bench.origin.requests().await?.saturating_sub(begun + 1);
+        anyhow::Ok((cpu, u32::try_from(answered).map(f64::from)?))
+    };
+    let (requests, (cpu, answered)) = tokio::try_join!(generator, watch)?;
+    if requests.failed > 0.0 {
+        bail!("{} requests failed over {connections} connections", requests.failed);
+    }
+    let name = format!("{connections} connections");
+    Ok(Figure::lower("scale, connections", &name, "CPU µs per request", cpu * 1e6 / answered))
+}
+
+/// The CPU of the inbound proxy for a request under so many rules.
+async fn under(bench: &Bench, peer: &Peer, rules: u64) -> anyhow::Result<Figure> {
+    let pair = bench.serving_pair(peer, Mode::Http, rules).await?;
+    load::wrk(pair.outbound.address, CONNECTIONS, WARM_UP).await?;
+    let before = pair.inbound.process.cpu()?;
+    let requests = load::wrk(pair.outbound.address, CONNECTIONS, bench.options.duration()).await?.without_failure()?;
+    let cpu = pair.inbound.process.cpu()?.saturating_sub(before).as_secs_f64();
+    let name = if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") };
+    Ok(Figure::lower("scale, rules", &name, "CPU µs per request", cpu * 1e6 / requests.answered))
+}
