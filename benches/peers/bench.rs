@@ -195,7 +195,12 @@ async fn build() -> anyhow::Result<PathBuf> {
 
 /// Every round of one test: everybody takes a turn in each, and begins one in turn.
 async fn turns(bench: &Bench, trial: Trial, peers: &[Peer], results: &mut Results) {
-    let able: Vec<&Peer> = peers.iter().filter(|peer| trials::takes_part(trial, peer, results)).collect();
+    let able: Vec<&Peer> = peers.iter().filter(|peer| trials::lacks(trial, peer.product).is_none()).collect();
+    for peer in peers {
+        if let Some(lacks) = trials::lacks(trial, peer.product) {
+            results.absent(trial, lacks, peer);
+        }
+    }
     if let Err(error) = trials::prepare(bench, trial, &able, results).await {
         eprintln!("{}: {error:#}", trial.name());
         results.failed(trial, "all", &error);

@@ -59,7 +59,9 @@ pub(crate) async fn wrk(address: SocketAddr, connections: u64, duration: Duratio
     let printed = process::output(command, duration + GRACE).await?;
     let line = |start: &str| printed.lines().map(str::trim).find_map(|line| line.strip_prefix(start)).map(str::trim);
     let answered = printed.lines().find_map(|line| line.split_once(" requests in ")).map(|(number, _)| number.trim());
-    let numbers = |text: &str| text.split([' ', ',']).filter_map(|word| word.parse::<f64>().ok()).sum::<f64>();
+    let numbers = |text: &str| {
+        text.split([' ', ',']).filter_map(|word| word.parse::<f64>().ok()).fold(0.0, |sum, number| sum + number)
+    };
     Ok(Requests {
         answered: answered.and_then(|number| number.parse().ok()).with_context(|| format!("wrk says {printed:?}"))?,
         per_second: line("Requests/sec:").and_then(|number| number.parse().ok()).unwrap_or_default(),
@@ -67,7 +69,8 @@ pub(crate) async fn wrk(address: SocketAddr, connections: u64, duration: Duratio
             .iter()
             .filter_map(|start| line(start))
             .map(numbers)
-            .sum(),
+            // Not `sum`, which makes a negative zero of nothing.
+            .fold(0.0, |sum, number| sum + number),
         p99_ms: line("99%").and_then(milliseconds).unwrap_or_default(),
     })
 }

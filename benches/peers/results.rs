@@ -42,7 +42,15 @@ impl fmt::Display for Figure {
 pub(crate) struct Results {
     figures: Vec<(Product, Figure)>,
     notes: Vec<String>,
+    absent: Vec<Absence>,
     failures: Vec<String>,
+}
+
+/// Who does not take part in which tests, for one reason.
+struct Absence {
+    why: &'static str,
+    trials: Vec<String>,
+    names: Vec<&'static str>,
 }
 
 /// One product in one figure, over all rounds.
@@ -102,11 +110,28 @@ impl Results {
         self.notes.push(note);
     }
 
+    pub(crate) fn absent(&mut self, trial: Trial, why: &'static str, peer: &Peer) {
+        let place = self.absent.iter().position(|absence| absence.why == why).unwrap_or_else(|| {
+            self.absent.push(Absence { why, trials: Vec::new(), names: Vec::new() });
+            self.absent.len() - 1
+        });
+        let Some(absence) = self.absent.get_mut(place) else { return };
+        if !absence.trials.contains(&trial.name()) {
+            absence.trials.push(trial.name());
+        }
+        if !absence.names.contains(&peer.name()) {
+            absence.names.push(peer.name());
+        }
+    }
+
     /// What a reader must know: who did not take part and why, what failed, how everybody was configured.
     pub(crate) fn remarks(&self, peers: &[Peer]) -> Vec<String> {
         let failures = self.failures.iter().map(|failure| format!("FAILED: {failure}"));
         let peers = peers.iter().map(|peer| format!("{} {}: {}", peer.name(), peer.version, peer.product.remark()));
-        failures.chain(self.notes.iter().cloned()).chain(peers).collect()
+        let absent = self.absent.iter().map(|absence| {
+            format!("{}: without {}: {}", absence.trials.join(", "), absence.names.join(", "), absence.why)
+        });
+        failures.chain(absent).chain(self.notes.iter().cloned()).chain(peers).collect()
     }
 
     /// The figures in the order in which they were first measured, everybody's of one figure together.
@@ -173,7 +198,7 @@ impl Results {
             .collect();
         json!({
             "machine": machine.json(), "seconds": options.seconds, "rounds": options.rounds, "workers": options.workers,
-            "products": products, "figures": figures, "notes": self.notes, "failures": self.failures,
+            "products": products, "figures": figures, "remarks": self.remarks(peers), "failures": self.failures,
         })
     }
 }

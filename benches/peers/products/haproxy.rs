@@ -1,4 +1,4 @@
-//! HAProxy: one process, threads, connections to the next hop shared as far as it allows.
+//! HAProxy: one process, threads, connections to the next hop shared as far as it allows, as many clients as there are descriptors for.
 
 use std::process::Command;
 
@@ -21,15 +21,15 @@ pub(super) fn configure(command: &mut Command, hop: &Hop<'_>) -> anyhow::Result<
         }
     };
     let text = format!(
-        "global\n nbthread {workers}\n maxconn 20000\n ssl-default-bind-options ssl-min-ver TLSv1.3\n ssl-default-server-options ssl-min-ver TLSv1.3\n\
+        "global\n nbthread {workers}\n ssl-default-bind-options ssl-min-ver TLSv1.3\n ssl-default-server-options ssl-min-ver TLSv1.3\n\
          defaults\n mode {mode}\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n timeout tunnel 1h\n\
-         frontend bench\n maxconn 20000\n bind {listen} backlog 4096 {bind}\n default_backend next\n\
+         frontend bench\n bind {listen} backlog 4096 {bind}\n default_backend next\n\
          backend next\n {reuse}\n server next {target} {server}\n",
         workers = hop.workers,
         listen = hop.listen,
         target = hop.target,
     );
     let path = hop.write("haproxy.cfg", &text)?;
-    command.args(["-db", "-q", "-f"]).arg(path);
+    command.args(["-db", "-f"]).arg(path);
     Ok(())
 }

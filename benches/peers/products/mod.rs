@@ -163,9 +163,9 @@ impl Product {
     /// Why a product cannot take part in a mode; `None` where it can.
     pub(crate) fn lacks(self, mode: Mode) -> Option<&'static str> {
         match (self, mode) {
-            (Self::Ghostunnel | Self::Stunnel | Self::Floor, Mode::Http | Mode::Http2) => Some("it parses no HTTP"),
+            (Self::Ghostunnel | Self::Stunnel | Self::Floor, Mode::Http | Mode::Http2) => Some("no parser of HTTP"),
             (Self::Nginx, Mode::Tcp) if nginx::stream_module().is_none() => {
-                Some("its stream module is missing: the Debian package libnginx-mod-stream has it")
+                Some("no stream module: the Debian package libnginx-mod-stream has it")
             }
             _ => None,
         }

@@ -24,28 +24,20 @@ fn mode(trial: Trial) -> Mode {
     }
 }
 
-/// Whether a product can do what the test is about; where it cannot, the reader is told.
-pub(crate) fn takes_part(trial: Trial, peer: &Peer, results: &mut Results) -> bool {
-    let lacks = match (trial, peer.product) {
-        (Trial::Rotation, product) if product != Product::Svidgate => {
-            Some("it is not told of new files without a reload or a control plane")
+/// Why a product cannot take part in a test; `None` where it can.
+pub(crate) fn lacks(trial: Trial, product: Product) -> Option<&'static str> {
+    match trial {
+        Trial::Rotation if product != Product::Svidgate => {
+            Some("not told of new files without a reload or a control plane")
         }
-        (trial, product) => product.lacks(mode(trial)),
-    };
-    if let Some(lacks) = lacks {
-        results.note(format!("{}: without {}: {lacks}", trial.name(), peer.name()));
+        trial => product.lacks(mode(trial)),
     }
-    lacks.is_none()
 }
 
 /// How long a turn lasts, about.
 pub(crate) fn expected(trial: Trial, options: &Options, peer: &Peer) -> Duration {
-    let able = match trial {
-        Trial::Rotation => peer.product == Product::Svidgate,
-        trial => peer.product.lacks(mode(trial)).is_none(),
-    };
     let seconds = match trial {
-        _ if !able => 0,
+        _ if lacks(trial, peer.product).is_some() => 0,
         Trial::Http | Trial::Http2 | Trial::Tcp => 3 + options.seconds,
         Trial::Bulk => 6 + 4 * options.seconds,
         Trial::Handshake => 2 + options.seconds,
