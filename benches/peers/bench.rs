@@ -213,19 +213,14 @@ async fn turns(bench: &Bench, trial: Trial, peers: &[Peer], results: &mut Result
         for peer in order {
             eprint!("{}, round {} of {}: {} ...", trial.name(), round + 1, bench.options.rounds, peer.name());
             let limit = trials::expected(trial, &bench.options, peer) * 3 + Duration::from_secs(90);
-            let measured = match tokio::time::timeout(limit, trials::measure(bench, trial, peer)).await {
-                Ok(measured) => measured,
-                Err(_) => Err(anyhow::anyhow!("cut off after {limit:?}")),
-            };
-            match measured {
-                Ok(figures) => {
-                    eprintln!(" {}", figures.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-                    results.took(peer, figures);
-                }
-                Err(error) => {
-                    eprintln!(" failed: {error:#}");
-                    results.failed(trial, peer.name(), &error);
-                }
+            let mut figures = Vec::new();
+            let turn = trials::measure(bench, trial, peer, &mut figures);
+            let ended = tokio::time::timeout(limit, turn).await.with_context(|| format!("cut off after {limit:?}"));
+            eprintln!(" {}", figures.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+            results.took(peer, figures);
+            if let Err(error) = ended.and_then(|ended| ended) {
+                eprintln!("    failed: {error:#}");
+                results.failed(trial, peer.name(), &error);
             }
         }
     }

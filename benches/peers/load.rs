@@ -51,12 +51,23 @@ impl Requests {
     }
 }
 
-/// HTTP/1.1 over `connections` kept connections.
+/// HTTP/1.1 over `connections` kept connections. wrk counts an answer as failed only after two minutes: where 10,000 connections begin at once, each has
+/// its handshakes ahead of it.
 pub(crate) async fn wrk(address: SocketAddr, connections: u64, duration: Duration) -> anyhow::Result<Requests> {
+    wrk_until(address, connections, duration, std::future::pending()).await
+}
+
+/// As [`wrk`], for `duration` at most and until that is `enough`.
+pub(crate) async fn wrk_until(
+    address: SocketAddr,
+    connections: u64,
+    duration: Duration,
+    enough: impl Future<Output = ()>,
+) -> anyhow::Result<Requests> {
     let mut command = Command::new(program("wrk")?);
-    command.args(["--threads", "2", "--latency", "--timeout", "20s", "--connections", &connections.to_string()]);
+    command.args(["--threads", "2", "--latency", "--timeout", "120s", "--connections", &connections.to_string()]);
     command.args(["--duration", &format!("{}s", duration.as_secs())]).arg(format!("http://{address}/"));
-    let printed = process::output(command, duration + GRACE).await?;
+    let printed = process::output_until(command, duration + GRACE, enough).await?;
     let line = |start: &str| printed.lines().map(str::trim).find_map(|line| line.strip_prefix(start)).map(str::trim);
     let answered = printed.lines().find_map(|line| line.split_once(" requests in ")).map(|(number, _)| number.trim());
     let numbers = |text: &str| {

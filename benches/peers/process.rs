@@ -111,14 +111,34 @@ impl Member {
 }
 
 /// Runs a load generator to its end, or for `limit` at most. Returns what it printed.
-pub(crate) async fn output(mut command: Command, limit: Duration) -> anyhow::Result<String> {
+pub(crate) async fn output(command: Command, limit: Duration) -> anyhow::Result<String> {
+    output_until(command, limit, std::future::pending()).await
+}
+
+/// As [`output`], but interrupted once that is `enough`: it then tells what it did until then.
+pub(crate) async fn output_until(
+    mut command: Command,
+    limit: Duration,
+    enough: impl Future<Output = ()>,
+) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut command = tokio::process::Command::from(command);
-    let running = command.kill_on_drop(true).output();
+    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn();
+    let child = child.with_context(|| format!("`{name}` cannot be started"))?;
+    let id = child.id();
+    let running = async {
+        let mut ended = Box::pin(child.wait_with_output());
+        tokio::select! {
+            output = &mut ended => return output,
+            () = enough => {}
+        }
+        if let Some(id) = id {
+            killpg(Pid::from_raw(id.cast_signed()), Signal::SIGINT)?;
+        }
+        ended.await
+    };
     let output = tokio::time::timeout(limit, running).await;
-    let output = output.with_context(|| format!("`{name}` did not end within {limit:?}"))?;
-    let output = output.with_context(|| format!("`{name}` cannot be started"))?;
+    let output = output.with_context(|| format!("`{name}` did not end within {limit:?}"))??;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);

@@ -44,8 +44,8 @@ pub(crate) fn expected(trial: Trial, options: &Options, peer: &Peer) -> Duration
         Trial::Idle => 6 + options.held / 500,
         Trial::Latency => 3 + 2 * options.seconds,
         Trial::Rotation => 5 + 2 * options.seconds,
-        Trial::Scale if peer.product == Product::Svidgate => 25 + 8 * options.seconds,
-        Trial::Scale => 18 + 4 * options.seconds,
+        Trial::Scale if peer.product == Product::Svidgate => 35 + 8 * options.seconds,
+        Trial::Scale => 25 + 4 * options.seconds,
         Trial::Start => 3,
     };
     Duration::from_secs(seconds)
@@ -59,16 +59,17 @@ pub(crate) async fn prepare(bench: &Bench, trial: Trial, peers: &[&Peer], result
     }
 }
 
-/// One turn of one product.
-pub(crate) async fn measure(bench: &Bench, trial: Trial, peer: &Peer) -> anyhow::Result<Vec<Figure>> {
-    match trial {
-        Trial::Http | Trial::Http2 | Trial::Tcp => requests::measure(bench, peer, trial, mode(trial)).await,
-        Trial::Bulk => bulk::measure(bench, peer).await,
-        Trial::Handshake => connections::handshake(bench, peer).await,
-        Trial::Idle => connections::idle(bench, peer).await,
-        Trial::Latency => latency::measure(bench, peer).await,
-        Trial::Rotation => rotation::measure(bench, peer).await,
-        Trial::Scale => scale::measure(bench, peer).await,
-        Trial::Start => start::measure(bench, peer).await,
-    }
+/// One turn of one product. What is in `figures` when it fails, or is cut off, was measured all the same.
+pub(crate) async fn measure(bench: &Bench, trial: Trial, peer: &Peer, figures: &mut Vec<Figure>) -> anyhow::Result<()> {
+    figures.extend(match trial {
+        Trial::Http | Trial::Http2 | Trial::Tcp => requests::measure(bench, peer, trial, mode(trial)).await?,
+        Trial::Bulk => bulk::measure(bench, peer).await?,
+        Trial::Handshake => connections::handshake(bench, peer).await?,
+        Trial::Idle => connections::idle(bench, peer).await?,
+        Trial::Latency => latency::measure(bench, peer).await?,
+        Trial::Rotation => rotation::measure(bench, peer).await?,
+        Trial::Scale => return scale::measure(bench, peer, figures).await,
+        Trial::Start => start::measure(bench, peer).await?,
+    });
+    Ok(())
 }
