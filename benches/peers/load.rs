@@ -28,12 +28,14 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// What came of requests.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
     pub(crate) answered: f64,
     pub(crate) per_second: f64,
     /// Connections that broke, timeouts, answers other than 200.
     pub(crate) failed: f64,
+    /// The generator's own words on them.
+    pub(crate) complaints: String,
     /// The 99th percentile of latency, in milliseconds, as far as the generator tells.
     pub(crate) p99_ms: f64,
 }
@@ -42,7 +44,7 @@ impl Requests {
     /// A load that is to be quoted has no failures.
     pub(crate) fn without_failure(self) -> anyhow::Result<Self> {
         if self.failed > 0.0 {
-            bail!("{} of {} requests failed", self.failed, self.answered + self.failed);
+            bail!("{} requests failed beside {} that were answered: {}", self.failed, self.answered, self.complaints);
         }
         if self.answered < 1.0 {
             bail!("no request was answered");
@@ -73,15 +75,14 @@ pub(crate) async fn wrk_until(
     let numbers = |text: &str| {
         text.split([' ', ',']).filter_map(|word| word.parse::<f64>().ok()).fold(0.0, |sum, number| sum + number)
     };
+    let complaints: Vec<&str> =
+        ["Socket errors:", "Non-2xx or 3xx responses:"].iter().filter_map(|start| line(start)).collect();
     Ok(Requests {
         answered: answered.and_then(|number| number.parse().ok()).with_context(|| format!("wrk says {printed:?}"))?,
         per_second: line("Requests/sec:").and_then(|number| number.parse().ok()).unwrap_or_default(),
-        failed: ["Socket errors:", "Non-2xx or 3xx responses:"]
-            .iter()
-            .filter_map(|start| line(start))
-            .map(numbers)
-            // Not `sum`, which makes a negative zero of nothing.
-            .fold(0.0, |sum, number| sum + number),
+        // Not `sum`, which makes a negative zero of nothing.
+        failed: complaints.iter().map(|text| numbers(text)).fold(0.0, |sum, number| sum + number),
+        complaints: complaints.join("; answers that are no success: "),
         p99_ms: line("99%").and_then(milliseconds).unwrap_or_default(),
     })
 }
@@ -108,7 +109,8 @@ pub(crate) async fn h2load(address: SocketAddr, duration: Duration) -> anyhow::R
     let failed = number_before(line("requests: "), "failed").unwrap_or_default();
     let others = ["3xx", "4xx", "5xx"].iter().filter_map(|class| number_before(line("status codes: "), class));
     let failed = failed + others.sum::<f64>();
-    Ok(Requests { answered, per_second: answered / duration.as_secs_f64(), failed, p99_ms: 0.0 })
+    let complaints = [line("requests: "), line("status codes: ")].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    Ok(Requests { complaints, answered, per_second: answered / duration.as_secs_f64(), failed, p99_ms: 0.0 })
 }
 
 /// Which way the bytes of a stream go.

@@ -89,7 +89,7 @@ fn filter(hop: &Hop<'_>) -> Value {
         "generate_request_id": false,
         "server_header_transformation": "PASS_THROUGH",
         "route_config": { "virtual_hosts": [{
-            "name": "all", "domains": ["*"], "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "next" } }],
+            "name": "all", "domains": ["*"], "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "next", "timeout": "0s" } }],
         }] },
         "http_filters": [{ "name": "envoy.filters.http.router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",

@@ -54,7 +54,7 @@ async fn over(bench: &Bench, peer: &Peer, connections: u64) -> anyhow::Result<Fi
     };
     let (requests, (cpu, answered)) = tokio::try_join!(generator, watch)?;
     if requests.failed > 0.0 || answered < 1.0 {
-        bail!("{} requests failed over {connections} connections", requests.failed);
+        bail!("{} requests failed over {connections} connections: {}", requests.failed, requests.complaints);
     }
     let name = format!("{connections} connections");
     Ok(Figure::lower("scale, connections", &name, "CPU µs per request", cpu * 1e6 / answered))
