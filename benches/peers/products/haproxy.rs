@@ -1,0 +1,35 @@
+//! HAProxy: one process, threads, connections to the next hop shared as far as it allows, as many clients as there are descriptors for.
+
+use std::process::Command;
+
+use super::{Hop, Mode, Side};
+use crate::credentials::NAME;
+
+pub(super) fn configure(command: &mut Command, hop: &Hop<'_>) -> anyhow::Result<()> {
+    let own = hop.own();
+    let credentials = format!("ssl crt {} ca-file {} verify required", own.combined().display(), own.roots().display());
+    let (mode, reuse, alpn, plain) = match hop.mode {
+        Mode::Tcp => ("tcp", "", "", ""),
+        Mode::Http => ("http", "http-reuse always", "alpn http/1.1", ""),
+        Mode::Http2 => ("http", "http-reuse always", "alpn h2", "proto h2"),
+    };
+    let (bind, server) = match hop.side {
+        Side::Inbound => (format!("{credentials} {alpn} no-tls-tickets"), plain.to_owned()),
+        Side::Outbound => {
+            let reuse = "no-ssl-reuse";
+            (plain.to_owned(), format!("{credentials} {alpn} verifyhost {NAME} sni str({NAME}) {reuse}"))
+        }
+    };
+    let text = format!(
+        "global\n nbthread {workers}\n ssl-default-bind-options ssl-min-ver TLSv1.3\n ssl-default-server-options ssl-min-ver TLSv1.3\n\
+         defaults\n mode {mode}\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n timeout tunnel 1h\n\
+         frontend bench\n bind {listen} backlog 4096 {bind}\n default_backend next\n\
+         backend next\n {reuse}\n server next {target} {server}\n",
+        workers = hop.workers,
+        listen = hop.listen,
+        target = hop.target,
+    );
+    let path = hop.write("haproxy.cfg", &text)?;
+    command.args(["-db", "-f"]).arg(path);
+    Ok(())
+}
