@@ -115,7 +115,7 @@ pub enum OnExpiry {
 /// Bounds. Every one has a default; `None` is off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Open connections of one listener.
+    /// Open connections of one listener; and as many again to the targets of one that understands HTTP.
     pub max_connections: usize,
     /// Handshakes in flight on one listener.
     pub max_handshakes: usize,

@@ -6,9 +6,9 @@ use svidgate::metrics::{Outcome, RequestOutcome};
 use super::frames::{
     CONTINUATION, END_HEADERS, END_STREAM, Frames, GET, GOAWAY, HEADERS, PROTOCOL_ERROR, RST_STREAM, SETTINGS, block,
 };
-use super::scene::{Scene, header, patiently, written};
-use crate::harness::http::{Answer, full};
-use crate::harness::{PATIENCE, until};
+use super::scene::{Played, Scene, header, patiently, written};
+use crate::harness::http::{Answer, Client, full};
+use crate::harness::{BATCH, PATIENCE, until};
 
 const REFUSED_STREAM: u32 = 7;
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -359,4 +359,58 @@ async fn an_application_that_does_not_read_the_body_is_what_is_late_and_not_the_
         });
         assert_eq!((answer.status.as_u16(), answer.class().as_str()), (504, "upstream_timeout"));
     }
+}
+
+/// A client of HTTP/2 that asks for two things at a time.
+async fn twice(scene: &Scene) -> [Client; 2] {
+    let Client::Http2(sender) = scene.http2().await else { unreachable!() };
+    [Client::Http2(sender.clone()), Client::Http2(sender)]
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn no_more_connections_to_targets_are_opened_than_may_be() {
+    let (scene, application) = Scene::played("[limits]\nmax_connections = 1").await;
+    let [mut first, mut second] = twice(&scene).await;
+    let asked = tokio::spawn(async move { first.get("/").await });
+    let mut app = application.accept().await;
+    app.head().await;
+    let answer = second.get("/").await;
+    assert_eq!((answer.status.as_u16(), answer.class().as_str()), (503, "overloaded"));
+    app.say(OK).await;
+    assert_eq!(asked.await.unwrap().text(), "ok");
+    // The place of a connection that ends is free again.
+    app.finish().await;
+    drop(app);
+    let (answer, ()) = tokio::join!(second.get("/"), async {
+        let mut app = application.accept().await;
+        app.head().await;
+        app.say(OK).await;
+    });
+    assert_eq!(answer.text(), "ok");
+    assert_eq!(scene.requests(RequestOutcome::Overloaded), 1);
+}
+
+#[tokio::test]
+async fn an_idle_connection_gives_its_place_to_a_request_that_cannot_use_it() {
+    let application = Played::start().await;
+    let rules = format!("[[inbound.rule]]\npeers = [\"{BATCH}\"]");
+    let scene = Scene::before(&application.target(), "", &rules, "[limits]\nmax_connections = 2").await;
+    let asked = twice(&scene).await.map(|mut client| tokio::spawn(async move { client.get("/").await }));
+    let mut apps = [application.accept().await, application.accept().await];
+    for app in &mut apps {
+        app.head().await;
+        app.say(OK).await;
+    }
+    for one in asked {
+        assert_eq!(one.await.unwrap().text(), "ok");
+    }
+    let mut other = Client::of_peer(&scene.world.peer(BATCH), scene.address()).await;
+    let (answer, ()) = tokio::join!(other.get("/"), async {
+        let mut app = application.accept().await;
+        app.head().await;
+        app.say(OK).await;
+    });
+    assert_eq!(answer.text(), "ok");
 }

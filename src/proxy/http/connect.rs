@@ -14,6 +14,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, sleep};
 
+use super::Place;
 use super::balance::Endpoint;
 use super::body::RequestBody;
 use super::leash::{Leash, LeashState};
@@ -67,11 +68,17 @@ pub(super) struct Http1 {
     leash: Arc<LeashState>,
     pub(super) server: Option<Arc<Server>>,
     waiting_since: Instant,
+    place: Place,
 }
 
 impl Http1 {
     /// A connection on a fresh wire.
-    pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
+    pub(super) async fn begin(
+        wire: Wire,
+        server: Option<Arc<Server>>,
+        limits: &HttpLimits,
+        place: Place,
+    ) -> hyper::Result<Self> {
         let (leash, state) = Leash::new(wire);
         let mut builder = http1::Builder::new();
         builder.max_header_size(limits.max_header_bytes);
@@ -80,7 +87,7 @@ impl Http1 {
         }
         let (sender, driver) = builder.handshake(TokioIo::new(leash)).await?;
         let (driver, waiting_since) = (Some(Box::new(driver)), Instant::now());
-        Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since })
+        Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since, place })
     }
 
     /// Does what can be done now; ready when the connection is over, or given over to another protocol.
@@ -123,10 +130,10 @@ impl Http1 {
         self.waiting_since.elapsed()
     }
 
-    /// The wire, and what was read of it beyond the answer, once the connection was given over to another protocol.
-    pub(super) fn into_wire(mut self) -> Option<(Wire, Bytes)> {
+    /// The wire, what was read of it beyond the answer, and its place, once the connection was given over to another protocol.
+    pub(super) fn into_wire(mut self) -> Option<(Wire, Bytes, Place)> {
         let parts = self.driver.take()?.into_parts();
-        Some((parts.io.into_inner().into_wire()?, parts.read_buf))
+        Some((parts.io.into_inner().into_wire()?, parts.read_buf, self.place))
     }
 }
 
@@ -196,7 +203,12 @@ impl Drop for Stream {
 
 impl Http2 {
     /// A connection on a fresh wire.
-    pub(super) async fn begin(wire: Wire, server: Option<Arc<Server>>, limits: &HttpLimits) -> hyper::Result<Self> {
+    pub(super) async fn begin(
+        wire: Wire,
+        server: Option<Arc<Server>>,
+        limits: &HttpLimits,
+        place: Place,
+    ) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let (max_streams, window) = room(limits, server.is_some());
         let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -218,7 +230,10 @@ impl Http2 {
             waiting_since: AtomicUsize::new(0),
         });
         let driven = use_of.clone();
-        tokio::spawn(poll_fn(move |cx| driven.drive(cx)));
+        tokio::spawn(async move {
+            poll_fn(|cx| driven.drive(cx)).await;
+            drop(place);
+        });
         Ok(Self { sender, server, use_of })
     }
 

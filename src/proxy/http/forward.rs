@@ -8,7 +8,6 @@ use http::{HeaderMap, Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::Gateway;
 use super::balance::{Claim, Endpoint};
 use super::body::RequestBody;
 use super::connect::{ConnectError, Http1, Http2};
@@ -16,6 +15,7 @@ use super::exchange::{BodyFault, Cut, Guard};
 use super::pool::For;
 use super::route::Destination;
 use super::send::{Lease, Line, Speaks, Unanswered};
+use super::{Gateway, Place};
 use crate::credentials::Unusable;
 use crate::proxy::dial::share;
 use crate::tls::Terms;
@@ -41,6 +41,9 @@ pub(super) enum Failure {
     /// It does not take what it was asked for, which is no fault of its own.
     #[error("the upstream takes no WebSocket over HTTP/2 (RFC 8441)")]
     NoWebSocket,
+    /// There may be no further connection.
+    #[error("as many connections to targets as `max_connections` allows are open, and all are in use")]
+    Full,
     /// The client's body is no good.
     #[error("the body of the request {}", match .0 {
         BodyFault::TooLarge => "is longer than `max_body`",
@@ -57,7 +60,9 @@ impl Failure {
     fn is_of_endpoint(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Broken(_) | Self::Cut(Cut::UpstreamTimeout) => true,
-            Self::Identity(_) | Self::NoAddress(_) | Self::NoWebSocket | Self::Body(_) | Self::Cut(_) => false,
+            Self::Identity(_) | Self::NoAddress(_) | Self::NoWebSocket | Self::Full | Self::Body(_) | Self::Cut(_) => {
+                false
+            }
         }
     }
 }
@@ -128,8 +133,8 @@ impl Gateway {
             let is_reused = line.as_ref().is_ok_and(|line| line.is_reused);
             let sent = match line {
                 Ok(line) => self.send(line, request, (&claim, &whom), guard).await,
-                // Nobody can help it that we have nothing to present.
-                Err(error @ Failure::Identity(_)) => Err(Unanswered::from(error)),
+                // No target can help it that we have nothing to present, or no room.
+                Err(error @ (Failure::Identity(_) | Failure::Full)) => Err(Unanswered::from(error)),
                 Err(error) => Err(Unanswered { error, again: Some(request) }),
             };
             let Unanswered { error, again } = match sent {
@@ -186,19 +191,37 @@ impl Gateway {
         }
         let wants_http2 = still_wants_http2();
         let _opening = opening.filter(|_| wants_http2);
+        let place = self.place(until).await?;
         let reached = self.reach(search.destination, claim, search.terms, wants_http2, until);
         let (wire, server, speaks_http2) = reached.await?;
         let fresh = |speaks: Speaks| Line { speaks, is_reused: false };
         if speaks_http2 {
-            let begun = Http2::begin(wire, server, &self.limits.http).await;
+            let begun = Http2::begin(wire, server, &self.limits.http, place).await;
             let connection = begun.map_err(|error| ConnectError::unreachable(claim, io::Error::other(error)))?;
             claim.pool.put_http2(whom.clone(), connection.clone());
             return Ok(fresh(Speaks::Http2(connection)));
         }
         claim.pool.declined_http2.fetch_or(wants_http2, Ordering::Relaxed);
-        let begun = Http1::begin(wire, server, &self.limits.http).await;
+        let begun = Http1::begin(wire, server, &self.limits.http, place).await;
         let connection = begun.map_err(|error| ConnectError::unreachable(claim, io::Error::other(error)))?;
         Ok(fresh(Speaks::Http1(connection)))
+    }
+
+    /// A place for one more connection to a target. Where all are taken, an idle connection gives its own up.
+    pub(super) async fn place(&self, until: Instant) -> Result<Place, Failure> {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        let destinations = self.routes.known();
+        let mut endpoints = destinations.iter().flat_map(|destination| destination.balancer.known());
+        if !endpoints.any(|endpoint| endpoint.pool.evict()) {
+            return Err(Failure::Full);
+        }
+        // One of HTTP/2 takes a moment to end.
+        match timeout_at(until, self.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Failure::Full),
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 pub(super) use keep::serve;
@@ -51,6 +52,9 @@ use crate::credentials::Unusable;
 use crate::spiffe::{UnixTime, Usage};
 use crate::tls::{Connector, Terms};
 
+/// The right of a connection to a target to exist.
+type Place = OwnedSemaphorePermit;
+
 /// The names of the versions of HTTP in ALPN (RFC 7301; RFC 9113 §3.2).
 const HTTP2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
@@ -66,6 +70,8 @@ pub(super) struct Gateway {
     /// Whether a target may be spoken to in HTTP/1.1, which alone has `Upgrade`.
     upgrades: bool,
     routes: Routes,
+    /// How many more connections to targets may be opened.
+    places: Arc<Semaphore>,
     on_expiry: OnExpiry,
     names: Arc<IdentityNames>,
     budget: Budget,
@@ -122,6 +128,7 @@ impl Gateway {
             prefers_http2,
             upgrades,
             routes: Routes::new(listener, &http.routes, limits),
+            places: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             on_expiry: listener.on_expiry,
             names: Arc::new(IdentityNames::new(&http.identity_headers)),
             budget: Budget::default(),

@@ -99,6 +99,17 @@ impl Pool {
         });
     }
 
+    /// Closes a connection without a request; tells whether there was one.
+    pub(super) fn evict(&self) -> bool {
+        self.shards.iter().any(|shard| {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let http1 = (!shard.http1.is_empty()).then(|| shard.http1.remove(0));
+            let http2 = if http1.is_none() { shard.longest_idle_http2() } else { None };
+            drop(shard);
+            http1.is_some() || http2.is_some()
+        })
+    }
+
     /// Gives up what waited too long, or can take no more requests.
     pub(super) fn sweep(&self, longest: Duration) {
         self.declined_http2.store(false, Ordering::Relaxed); // it may have learnt it

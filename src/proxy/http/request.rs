@@ -309,7 +309,7 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
 /// What a client is told of an upstream's failure.
 pub(super) fn refused(failure: &Failure) -> Refused {
     let class = match failure {
-        Failure::Identity(_) => Class::Overloaded,
+        Failure::Identity(_) | Failure::Full => Class::Overloaded,
         Failure::Connect(error) if error.is_timeout() => Class::UpstreamTimeout,
         Failure::NoAddress(error) if error.kind() == std::io::ErrorKind::TimedOut => Class::UpstreamTimeout,
         Failure::NoAddress(_) | Failure::Connect(_) | Failure::Broken(_) | Failure::NoWebSocket => {

@@ -19,7 +19,7 @@ use super::exchange::{Cut, Guard};
 use super::forward::Failure;
 use super::identity::joined;
 use super::pool::For;
-use super::{Gateway, told};
+use super::{Gateway, Place, told};
 
 /// What an answer comes over, until it is all there.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(super) enum Lease {
     /// A connection that carries other bytes than HTTP's.
     Given {
         _claim: Claim,
+        _place: Place,
     },
 }
 

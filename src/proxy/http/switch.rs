@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use super::answer::Class;
 use super::body::AnswerBody;
@@ -35,6 +36,8 @@ impl Gateway {
         };
         let mut search = Search::new(destination, terms, self);
         self.budget.earn();
+        let by = Instant::now() + self.limits.connect_timeout;
+        let place = self.place(by).await.map_err(|failure| refused(&failure))?;
         let (wire, server, claim) = loop {
             let (claim, until) = search.next(guard).await.map_err(|failure| refused(&failure))?;
             let error = match self.secure(&connectors.tunnel, destination, &claim, terms, until).await {
@@ -48,7 +51,7 @@ impl Gateway {
         };
         claim.succeeded();
         guard.exchange.meet(Arc::new(server));
-        let lease = Lease::Given { _claim: claim };
+        let lease = Lease::Given { _claim: claim, _place: place };
         Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _lease: lease }))
     }
 
@@ -85,8 +88,10 @@ impl Gateway {
             Lease::Http1 { mut connection, claim, .. } => {
                 drop(body);
                 poll_fn(|cx| connection.drive(cx)).await;
-                let lease = Lease::Given { _claim: claim };
-                connection.into_wire().map(|(wire, first)| End { wire, first, _lease: lease })
+                connection.into_wire().map(|(wire, first, place)| {
+                    let lease = Lease::Given { _claim: claim, _place: place };
+                    End { wire, first, _lease: lease }
+                })
             }
             lease => {
                 let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), body)).await;
