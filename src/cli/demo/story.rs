@@ -15,6 +15,9 @@ use super::uninvited::Answer;
 use super::world::World;
 use crate::cli::out::out;
 
+/// How long a refusal may take to its line in the log.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The story so far.
 pub(super) struct Story {
     begun: Instant,
@@ -70,7 +73,9 @@ impl Story {
 
     /// What became of someone who shall not get in.
     pub(super) fn forbidden(&mut self, who: &str, answer: &Answer) {
-        let logged = self.reasons.try_iter().last();
+        // The peer may be told sooner than the log.
+        let first = self.reasons.recv_timeout(PATIENCE).ok();
+        let logged = self.reasons.try_iter().last().or(first);
         match answer {
             Answer::Refused(alert) => {
                 self.refused += 1;
