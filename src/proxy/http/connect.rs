@@ -106,13 +106,8 @@ impl Http1 {
 
     pub(super) fn takes_requests(&mut self, terms: Option<&Arc<Terms>>) -> bool {
         self.leash.forget();
-        let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
         // What it says unasked, before the next request, is the answer to none (RFC 9112 §9.2).
-        is_trusted && self.is_alive() && !self.leash.heard()
+        is_trusted(self.server.as_ref(), terms) && self.is_alive() && !self.leash.heard()
     }
 
     /// Whether anything came since the last request was put on it.
@@ -140,6 +135,15 @@ impl Http1 {
 impl fmt::Debug for Http1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http1").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// Whether the server may be sent a further request on these terms. Plaintext has nobody to prove; mutual TLS without terms proves nobody.
+fn is_trusted(server: Option<&Arc<Server>>, terms: Option<&Arc<Terms>>) -> bool {
+    match (server, terms) {
+        (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
+        (None, _) => true,
+        (Some(_), None) => false,
     }
 }
 
@@ -260,13 +264,8 @@ impl Http2 {
     }
 
     pub(super) fn takes_requests(&self, terms: Option<&Arc<Terms>>) -> bool {
-        let is_trusted = match (&self.server, terms) {
-            (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
         let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.max_streams();
-        is_trusted && has_room && self.sender.is_ready()
+        is_trusted(self.server.as_ref(), terms) && has_room && self.sender.is_ready()
     }
 
     /// How long it has had no request; `None` where it has one.
