@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::exchange::{Cut, Exchange};
 use super::forwarded::Hop;
-use super::gate::{InFlight, Watch};
+use super::head_clock::HeadClock;
 use super::identity::{IdentityNames, PeerHeaders};
 use super::leash::LeashState;
 use super::tunnel::Tunnel;
@@ -72,7 +72,6 @@ pub(super) struct Client {
     pub(super) hop: Hop,
     pub(super) peer: Option<Peer>,
     pub(super) following: Following,
-    pub(super) watch: Arc<Watch>,
     pub(super) leash: Arc<LeashState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) began: Instant,
@@ -86,6 +85,7 @@ pub(super) struct Client {
     /// Since when nothing is under way, in milliseconds after it began.
     idle_since: AtomicU64,
     requests: AtomicUsize,
+    pub(super) head: HeadClock,
     /// Since when every answer is the last, in milliseconds after it began; 0 where it is not.
     last_call: AtomicU64,
     /// Streams given up by the client: how many, and since when they are counted.
@@ -98,13 +98,13 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The client at the other end of `connection`, whose wire `watch` and `leash` look at.
+    /// The client at the other end of `connection`, whose wire `leash` looks at.
     pub(super) fn new(
         connection: &Connection,
         service: &Service,
         gateway: &Gateway,
         peer: Option<Peer>,
-        (watch, leash): (Arc<Watch>, Arc<LeashState>),
+        leash: Arc<LeashState>,
     ) -> Self {
         let (began, address) = (Instant::now(), connection.record.client());
         let scheme = if peer.is_some() { "https" } else { "http" };
@@ -115,7 +115,6 @@ impl Client {
             hop: Hop::new(address.map(|address| address.ip()), scheme, connection.port),
             peer,
             following: connection.following.clone(),
-            watch,
             leash,
             metrics: connection.record.metrics().clone(),
             began,
@@ -125,6 +124,7 @@ impl Client {
             ongoing: Mutex::default(),
             idle_since: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
+            head: HeadClock::default(),
             last_call: AtomicU64::new(0),
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
@@ -140,10 +140,9 @@ impl Client {
     }
 
     /// A request is under way.
-    pub(super) fn began(&self, exchange: &Arc<Exchange>) -> InFlight {
+    pub(super) fn began(&self, exchange: &Arc<Exchange>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.ongoing().push(exchange.clone());
-        self.watch.begin()
     }
 
     /// It no longer is.
@@ -187,8 +186,12 @@ impl Client {
 
     /// Since when a head is being read that is not whole.
     pub(super) fn head_since(&self) -> Option<Instant> {
-        let since = self.watch.head_since();
-        (since > 0).then(|| self.began + Duration::from_millis(since))
+        Some(self.began + self.head.since()?)
+    }
+
+    /// Whether the connection goes on with other bytes than HTTP's after the next answer.
+    pub(super) fn is_switching(&self) -> bool {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn ongoing(&self) -> MutexGuard<'_, Vec<Arc<Exchange>>> {

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::access;
 use super::balance::Endpoint;
 use super::client::Client;
-use super::gate::InFlight;
 use super::server::Server;
 use super::understood::Understood;
 use crate::metrics::RequestOutcome;
@@ -35,6 +34,8 @@ pub(super) struct Exchange {
     moved: AtomicU64,
     /// The client has said all of its request.
     is_said: AtomicBool,
+    /// Some of its body was asked for: it cannot be sent again.
+    is_body_asked_for: AtomicBool,
     /// More of its body was asked for, and has not come.
     waits_for_client: AtomicBool,
     /// The head of the answer has come.
@@ -111,6 +112,7 @@ impl Exchange {
             began: Instant::now(),
             moved: AtomicU64::new(0),
             is_said: AtomicBool::new(false),
+            is_body_asked_for: AtomicBool::new(false),
             waits_for_client: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
@@ -148,6 +150,15 @@ impl Exchange {
     /// The client has said all of it.
     pub(super) fn said(&self) {
         self.is_said.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody asked for a part of its body.
+    pub(super) fn asked_for_body(&self) {
+        self.is_body_asked_for.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_body_asked_for(&self) -> bool {
+        self.is_body_asked_for.load(Ordering::Relaxed)
     }
 
     /// The upstream takes more of the client's body, which is there or not.
@@ -261,7 +272,6 @@ pub(super) struct Guard {
     pub(super) client: Arc<Client>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) told: Told,
-    _in_flight: InFlight,
 }
 
 /// What there is to tell of an exchange besides what the exchange itself knows.
@@ -284,7 +294,7 @@ impl Guard {
     /// Opens an exchange.
     pub(super) fn open(client: &Arc<Client>, exchange: Exchange) -> Self {
         let exchange = Arc::new(exchange);
-        let in_flight = client.began(&exchange);
+        client.began(&exchange);
         let told = Told {
             // Until something better is known: whoever asked has gone.
             outcome: RequestOutcome::Cancelled,
@@ -297,7 +307,7 @@ impl Guard {
             is_denied: false,
             resends: 0,
         };
-        Self { client: client.clone(), exchange, told, _in_flight: in_flight }
+        Self { client: client.clone(), exchange, told }
     }
 }
 

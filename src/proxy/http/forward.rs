@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::{HeaderMap, Request, Response, Version, header};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Claim, Endpoint};
 use super::body::RequestBody;
-use super::connect::{ConnectError, Http1, Http2};
+use super::connect::{ConnectError, Http2};
 use super::exchange::{BodyFault, Cut, Guard};
+use super::http1::Http1;
 use super::pool::For;
 use super::route::Destination;
 use super::send::{Lease, Line, Speaks, Unanswered};
@@ -121,7 +121,7 @@ impl Gateway {
         terms: Option<&Arc<Terms>>,
         mut request: Request<RequestBody>,
         guard: &mut Guard,
-    ) -> Result<(Response<Incoming>, Lease), Failure> {
+    ) -> Result<(Response<()>, Lease), Failure> {
         let whom = guard.client.whom();
         let wants_http2 = self.wants_http2(guard.exchange.version, request.headers());
         let mut search = Search::new(destination, terms, self);
@@ -202,9 +202,7 @@ impl Gateway {
             return Ok(fresh(Speaks::Http2(connection)));
         }
         claim.pool.declined_http2.fetch_or(wants_http2, Ordering::Relaxed);
-        let begun = Http1::begin(wire, server, &self.limits.http, place).await;
-        let connection = begun.map_err(|error| ConnectError::unreachable(claim, io::Error::other(error)))?;
-        Ok(fresh(Speaks::Http1(connection)))
+        Ok(fresh(Speaks::Http1(Http1::new(wire, server, &self.limits.http, place))))
     }
 
     /// A place for one more connection to a target. Where all are taken, an idle connection gives its own up.

@@ -1,15 +1,13 @@
 //! The story of one request: what was asked, whether it may be, where it goes, and what comes back.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::{Answer, Asker, Class, SVIDGATE_ID};
-use super::body::{AnswerBody, RequestBody};
+use super::body::{AnswerBody, Received, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::forward::Failure;
@@ -43,7 +41,7 @@ impl Refused {
 /// What a request comes to.
 pub(super) enum Answered {
     /// The upstream's answer.
-    Relayed(Response<Incoming>, Lease),
+    Relayed(Response<()>, Lease),
     /// The head of an answer after which other bytes follow than HTTP's, and who takes them.
     Switched(Response<()>, super::tunnel::End),
 }
@@ -52,8 +50,8 @@ pub(super) enum Answered {
 pub(super) async fn serve(
     client: Arc<Client>,
     first: Arc<Gateway>,
-    request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
+    request: Request<Received>,
+) -> Response<AnswerBody> {
     let orders = client.following.now().clone();
     let gateway = match &orders.service.way {
         Way::Requests(gateway) if gateway.is_outbound() == first.is_outbound() => gateway.clone(),
@@ -77,18 +75,17 @@ pub(super) async fn serve(
         Err(refused) => Err(refused),
     };
     let mut answer = match answered {
-        Ok(Answered::Switched(head, end)) => return Ok(gateway.switch(head, end, on_upgrade, guard)),
+        Ok(Answered::Switched(head, end)) => return gateway.switch(head, end, on_upgrade, guard),
         Ok(Answered::Relayed(answer, lease)) => gateway.relay(answer, lease, version, guard),
         Err(refused) => gateway.refuse(refused, &asker, guard),
     };
-    client.watch.resume();
     if client.answer_is_last(&gateway.limits.http) {
         match version {
             Version::HTTP_2 => client.nudge.notify_one(),
             _ => drop(answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"))),
         }
     }
-    Ok(answer)
+    answer
 }
 
 impl Gateway {
@@ -98,7 +95,7 @@ impl Gateway {
         orders: &Orders,
         understood: Understood,
         parts: Parts,
-        body: Incoming,
+        body: Received,
         guard: &mut Guard,
     ) -> Result<Answered, Refused> {
         self.take_method(&understood)?;
@@ -173,7 +170,7 @@ impl Gateway {
         &self,
         understood: &Understood,
         parts: Parts,
-        body: Incoming,
+        body: Received,
         rule: Option<&str>,
         guard: &Guard,
     ) -> Result<Request<RequestBody>, Refused> {
@@ -194,8 +191,9 @@ impl Gateway {
         };
         let asks_leave =
             headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let leave = (asks_leave && !self.wants_http2(parts.version, &headers)).then(|| body.wait_for_leave());
-        if leave.is_none() {
+        if asks_leave && !self.wants_http2(parts.version, &headers) {
+            body.wait_for_leave();
+        } else {
             headers.remove(header::EXPECT);
         }
         understood.wish.write(&mut headers, &self.ids);
@@ -205,13 +203,6 @@ impl Gateway {
         *request.headers_mut() = headers;
         if let Wish::WebSocket(protocol) = &understood.wish {
             request.extensions_mut().insert(protocol.clone());
-        }
-        if let Some(leave) = leave {
-            hyper::ext::on_informational(&mut request, move |told| {
-                if told.status() == StatusCode::CONTINUE {
-                    leave.give();
-                }
-            });
         }
         Ok(request)
     }
@@ -250,14 +241,8 @@ impl Gateway {
     }
 
     /// The upstream's answer as it goes back.
-    fn relay(
-        &self,
-        answer: Response<Incoming>,
-        lease: Lease,
-        version: Version,
-        mut guard: Guard,
-    ) -> Response<AnswerBody> {
-        let (mut parts, body) = answer.into_parts();
+    fn relay(&self, answer: Response<()>, lease: Lease, version: Version, mut guard: Guard) -> Response<AnswerBody> {
+        let (mut parts, ()) = answer.into_parts();
         hygiene::hop_by_hop(&mut parts.headers);
         if !self.is_outbound() {
             // Outbound it is the word of another of us, and the way to its log.
@@ -267,7 +252,7 @@ impl Gateway {
         guard.told.status = Some(parts.status);
         parts.version = version.min(Version::HTTP_2);
         parts.extensions.clear();
-        Response::from_parts(parts, AnswerBody::relayed(body, self.names.clone(), lease, guard))
+        Response::from_parts(parts, AnswerBody::relayed(self.names.clone(), lease, guard))
     }
 
     /// An answer of our own.

@@ -1,0 +1,50 @@
+//! What is kept of a request while it is answered: on it depends the form of the answer.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, StatusCode, Version};
+use http_body::{Body as _, Frame};
+
+use super::outbox::Framing;
+use crate::proxy::http::body::AnswerBody;
+
+/// What the form of an answer depends on in its request.
+pub(super) struct Asked {
+    pub(super) version: Version,
+    is_head: bool,
+    is_connect: bool,
+    takes_trailers: bool,
+}
+
+impl Asked {
+    pub(super) fn of(parts: &Parts) -> Self {
+        Self {
+            version: parts.version,
+            is_head: parts.method == Method::HEAD,
+            is_connect: parts.method == Method::CONNECT,
+            takes_trailers: parts.headers.get(http::header::TE).is_some_and(|te| {
+                te.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+            }),
+        }
+    }
+
+    /// How the body of an answer is framed (RFC 9112 §6.3), and whether its head has to say that there is none.
+    pub(super) fn framing(&self, status: StatusCode, body: &AnswerBody) -> (Framing, bool) {
+        let has_none = self.is_head
+            || status.is_informational()
+            || (self.is_connect && status.is_success())
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match body.size_hint().exact() {
+            _ if has_none => (Framing::Nothing, false),
+            Some(0) => (Framing::Nothing, true),
+            Some(length) => (Framing::Length(length), false),
+            None if self.version == Version::HTTP_10 => (Framing::UntilEnd, false),
+            None => (Framing::Chunked, false),
+        }
+    }
+
+    /// Whether the client wants this part of a body (RFC 9110 §6.5.1).
+    pub(super) fn takes(&self, frame: &Frame<Bytes>) -> bool {
+        self.takes_trailers || !frame.is_trailers()
+    }
+}
