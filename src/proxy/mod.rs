@@ -17,6 +17,7 @@ mod stream;
 mod tests;
 mod upstream;
 mod wire;
+mod woken;
 
 use std::io;
 use std::sync::Arc;

@@ -14,7 +14,6 @@ use tokio::time::{Sleep, sleep};
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::http1::RequestStream;
 use super::hygiene;
-use super::identity::IdentityNames;
 use super::send::Lease;
 use super::told;
 use crate::metrics::RequestOutcome;
@@ -75,7 +74,6 @@ impl Received {
 pub(super) struct RequestBody {
     inner: Received,
     exchange: Arc<Exchange>,
-    names: Arc<IdentityNames>,
     /// What may still come.
     left: Option<u64>,
     /// It waits for the application's leave, for a moment.
@@ -83,17 +81,17 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Received, exchange: Arc<Exchange>, names: Arc<IdentityNames>, max: Option<usize>) -> Self {
+    pub(super) fn new(inner: Received, exchange: Arc<Exchange>, max: Option<usize>) -> Self {
         let left = max.map(|max| max as u64);
         if inner.is_end_stream() {
             exchange.said();
         }
-        Self { inner, exchange, names, left, patience: None }
+        Self { inner, exchange, left, patience: None }
     }
 
     /// No body at all.
-    pub(super) fn none(exchange: Arc<Exchange>, names: Arc<IdentityNames>) -> Self {
-        Self::new(Received::Nothing, exchange, names, None)
+    pub(super) fn none(exchange: Arc<Exchange>) -> Self {
+        Self::new(Received::Nothing, exchange, None)
     }
 
     /// Holds it back until the application gives leave, or for a moment.
@@ -125,16 +123,16 @@ impl RequestBody {
                 }
                 Ok(Frame::data(data))
             }
-            Err(frame) => Ok(clean(frame, &self.names)),
+            Err(frame) => Ok(clean(frame, &self.exchange)),
         }
     }
 }
 
 /// Takes out of trailers what may not stand in them.
-fn clean(frame: Frame<Bytes>, names: &IdentityNames) -> Frame<Bytes> {
+fn clean(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            hygiene::trailers(&mut trailers, names);
+            hygiene::trailers(&mut trailers, &exchange.moment.gateway.names);
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
@@ -196,7 +194,6 @@ pub(super) enum AnswerBody {
 
 /// An upstream's answer under way.
 pub(super) struct Relayed {
-    names: Arc<IdentityNames>,
     /// What the answer comes over; given back at its end.
     lease: Option<Lease>,
     guard: Option<Guard>,
@@ -204,9 +201,9 @@ pub(super) struct Relayed {
 
 impl AnswerBody {
     /// The upstream's answer; what it comes over is given back at once where there is no body.
-    pub(super) fn relayed(names: Arc<IdentityNames>, lease: Lease, guard: Guard) -> Self {
+    pub(super) fn relayed(lease: Lease, guard: Guard) -> Self {
         let is_all = lease.is_end_stream();
-        let mut relayed = Relayed { names, lease: Some(lease), guard: Some(guard) };
+        let mut relayed = Relayed { lease: Some(lease), guard: Some(guard) };
         if is_all {
             relayed.end(RequestOutcome::Answered);
         }
@@ -230,34 +227,27 @@ impl Relayed {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(cut) = self.guard.as_ref().and_then(|guard| guard.exchange.why_cut(cx)) {
-            if let Some(guard) = &mut self.guard {
-                guard.told.reason = Some(cut.to_string());
-                guard.client.answer_broke(guard.exchange.version);
-            }
+        let (Some(lease), Some(guard)) = (&mut self.lease, &mut self.guard) else { return Poll::Ready(None) };
+        if let Some(cut) = guard.exchange.why_cut(cx) {
+            guard.told.reason = Some(cut.to_string());
+            guard.client.answer_broke(guard.exchange.version);
             self.end(RequestOutcome::Cut);
             return Poll::Ready(Some(Err(BodyError::Cut(cut))));
         }
-        let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
         match std::task::ready!(lease.poll_frame(cx)) {
             Some(Ok(frame)) => {
-                if let Some(guard) = &self.guard {
-                    guard.exchange.touch();
-                    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                    guard.exchange.count_received(length);
-                }
-                let frame = clean(frame, &self.names);
+                guard.exchange.touch();
+                guard.exchange.count_received(frame.data_ref().map_or(0, Bytes::len) as u64);
+                let frame = clean(frame, &guard.exchange);
                 // Nobody asks for more after trailers.
-                if frame.is_trailers() || self.is_end_stream() {
+                if frame.is_trailers() || lease.is_end_stream() {
                     self.end(RequestOutcome::Answered);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                if let Some(guard) = &mut self.guard {
-                    guard.told.reason = Some(error.clone());
-                    guard.client.answer_broke(guard.exchange.version);
-                }
+                guard.told.reason = Some(error.clone());
+                guard.client.answer_broke(guard.exchange.version);
                 self.end(RequestOutcome::UpstreamBroken);
                 Poll::Ready(Some(Err(BodyError::Broken(error))))
             }

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::Version;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -13,10 +14,11 @@ use super::Gateway;
 use super::exchange::{Cut, Exchange};
 use super::forwarded::Hop;
 use super::head_clock::HeadClock;
-use super::identity::{IdentityNames, PeerHeaders};
+use super::identity::PeerHeaders;
 use super::leash::LeashState;
+use super::moment::{Moment, Moments};
 use super::tunnel::Tunnel;
-use crate::config::{AccessLog, HttpLimits, IdentityHeaders, Limits};
+use crate::config::{AccessLog, HttpLimits, Limits};
 use crate::metrics::{Metrics, RequestEnded, RequestOutcome, Shadowed};
 use crate::policy::{Request, RequestPath, Verdict};
 use crate::proxy::Connection;
@@ -31,36 +33,25 @@ const RESETS_WITHIN: Duration = Duration::from_secs(10);
 /// For how long what was ended may take no byte of what is still to be said to it, before it is cut.
 pub(super) const ENDING: Duration = Duration::from_secs(5);
 
-/// What requests need to know of the peer: but for its headers it does not change while the connection lasts.
+/// Who calls: that does not change while the connection lasts.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: Arc<SpiffeId>,
-    /// As the last request was configured.
-    headers: Mutex<Arc<PeerHeaders>>,
     /// As of the handshake; for what leaves the connection's keeping.
     pub(super) standing: Standing,
 }
 
 impl Peer {
-    pub(super) fn new(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Self {
-        let headers = Mutex::new(Arc::new(headers(standing, names, config)));
-        Self { id: Arc::new(standing.peer.id().clone()), headers, standing: standing.clone() }
+    pub(super) fn new(standing: &Standing) -> Self {
+        Self { id: Arc::new(standing.peer.id().clone()), standing: standing.clone() }
     }
 
-    /// The headers that tell of it as its gateway of the moment, whose `names` are its own, is configured.
-    pub(super) fn headers(&self, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Arc<PeerHeaders> {
-        let mut made = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !made.are_with(names) {
-            *made = Arc::new(headers(&self.standing, names, config));
-        }
-        made.clone()
+    /// The headers that tell of it, as `gateway` is configured.
+    pub(super) fn headers(&self, gateway: &Gateway) -> PeerHeaders {
+        let ours = &self.standing.terms.credentials.svid.id;
+        let chain = self.standing.chain.as_deref().unwrap_or_default();
+        PeerHeaders::new(gateway.names.clone(), &gateway.http.identity_headers, chain, self.standing.peer.id(), ours)
     }
-}
-
-fn headers(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> PeerHeaders {
-    let ours = &standing.terms.credentials.svid.id;
-    let chain = standing.chain.as_deref().unwrap_or_default();
-    PeerHeaders::new(names.clone(), config, chain, standing.peer.id(), ours)
 }
 
 /// One client's connection.
@@ -72,8 +63,11 @@ pub(super) struct Client {
     pub(super) hop: Hop,
     pub(super) peer: Option<Peer>,
     pub(super) following: Following,
+    moments: Moments,
     pub(super) leash: Arc<LeashState>,
     pub(super) metrics: Arc<Metrics>,
+    /// Counts what nearly every request comes to: to find the counter is dearer than to count.
+    answered: OnceLock<Counter>,
     pub(super) began: Instant,
     /// What an upgraded connection goes on with.
     pub(super) tunnel: Mutex<Option<Tunnel>>,
@@ -102,7 +96,7 @@ impl Client {
     pub(super) fn new(
         connection: &Connection,
         service: &Service,
-        gateway: &Gateway,
+        gateway: &Arc<Gateway>,
         peer: Option<Peer>,
         leash: Arc<LeashState>,
     ) -> Self {
@@ -113,10 +107,12 @@ impl Client {
             direction: service.direction(),
             address,
             hop: Hop::new(address.map(|address| address.ip()), scheme, connection.port),
+            moments: Moments::new(connection.following.clone(), gateway, peer.as_ref()),
             peer,
             following: connection.following.clone(),
             leash,
             metrics: connection.record.metrics().clone(),
+            answered: OnceLock::new(),
             began,
             tunnel: Mutex::default(),
             nudge: Notify::new(),
@@ -132,6 +128,11 @@ impl Client {
             is_refused: AtomicBool::new(false),
             access_log: gateway.http.access_log,
         }
+    }
+
+    /// What a request that comes now is served by.
+    pub(super) fn moment(&self) -> Arc<Moment> {
+        self.moments.now(self.peer.as_ref())
     }
 
     /// For whom upstream connections are kept apart.
@@ -167,8 +168,14 @@ impl Client {
 
     /// Counts a request.
     pub(super) fn count(&self, outcome: RequestOutcome) {
-        let label = RequestEnded { listener: self.listener.clone(), outcome };
-        self.metrics.requests.get_or_create(&label).inc();
+        let counter = || {
+            let label = RequestEnded { listener: self.listener.clone(), outcome };
+            self.metrics.requests.get_or_create(&label).clone()
+        };
+        match outcome {
+            RequestOutcome::Answered => self.answered.get_or_init(counter).inc(),
+            _ => counter().inc(),
+        };
     }
 
     /// What the shadow rules would have done otherwise.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::access;
 use super::balance::Endpoint;
 use super::client::Client;
+use super::moment::Moment;
 use super::server::Server;
 use super::understood::Understood;
 use crate::metrics::RequestOutcome;
@@ -22,6 +23,8 @@ use crate::proxy::stream::Stream;
 /// A request and its answer under way.
 #[derive(Debug)]
 pub(super) struct Exchange {
+    /// What it is served by.
+    pub(super) moment: Arc<Moment>,
     /// As the policy sees it.
     pub(super) method: Method,
     /// As the policy sees it.
@@ -93,18 +96,19 @@ pub(super) enum Cut {
 
 impl Exchange {
     /// A request that was understood.
-    pub(super) fn new(understood: &Understood, version: Version) -> Self {
+    pub(super) fn new(moment: &Arc<Moment>, understood: &Understood, version: Version) -> Self {
         let Understood { method, authority, uri, .. } = understood;
-        Self::with(method.clone(), authority.host.clone(), uri.clone(), version)
+        Self::with(moment.clone(), method.clone(), authority.host.clone(), uri.clone(), version)
     }
 
     /// One that was not.
-    pub(super) fn not_understood(parts: &Parts) -> Self {
-        Self::with(parts.method.clone(), String::new(), parts.uri.clone(), parts.version)
+    pub(super) fn not_understood(moment: &Arc<Moment>, parts: &Parts) -> Self {
+        Self::with(moment.clone(), parts.method.clone(), String::new(), parts.uri.clone(), parts.version)
     }
 
-    fn with(method: Method, host: String, uri: Uri, version: Version) -> Self {
+    fn with(moment: Arc<Moment>, method: Method, host: String, uri: Uri, version: Version) -> Self {
         Self {
+            moment,
             method,
             host,
             uri,

@@ -132,15 +132,15 @@ impl Gateway {
             let line = self.line(&search, (&claim, &whom), (wants_http2, may_reuse), until).await;
             let is_reused = line.as_ref().is_ok_and(|line| line.is_reused);
             let sent = match line {
-                Ok(line) => self.send(line, request, (&claim, &whom), guard).await,
+                Ok(line) => self.send(line, request, guard).await,
                 // No target can help it that we have nothing to present, or no room.
                 Err(error @ (Failure::Identity(_) | Failure::Full)) => Err(Unanswered::from(error)),
                 Err(error) => Err(Unanswered { error, again: Some(request) }),
             };
             let Unanswered { error, again } = match sent {
-                Ok(answered) => {
+                Ok((answer, over)) => {
                     claim.succeeded();
-                    return Ok(answered);
+                    return Ok((answer, Lease { over, claim, whom }));
                 }
                 Err(unanswered) => unanswered,
             };

@@ -2,7 +2,9 @@
 //! told to the client as its protocol has it.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,9 +23,10 @@ use super::tunnel::Tunnel;
 use super::{Gateway, access, request, takes_http2};
 use crate::proxy::Connection;
 use crate::proxy::error::ConnectionError;
-use crate::proxy::live::{Closing, LONGEST_SLEEP, Orders, Standing};
+use crate::proxy::live::{Closing, Following, LONGEST_SLEEP, Orders, Standing};
 use crate::proxy::service::{Service, Way};
 use crate::proxy::wire::Wire;
+use crate::proxy::woken::WhenWoken;
 use crate::tls::Refusal;
 
 /// How long an HTTP/1.1 connection that shall end waits for one more request, whose answer says so: a request that is on its way when a
@@ -56,7 +59,7 @@ pub(in crate::proxy) async fn serve(
     let sniffed = connection.following.unless_forced(async { Ok::<_, ConnectionError>(sniffed.await) }).await?;
     // Whoever says nothing, or leaves before it has, asks for nothing.
     let Ok(Ok(Some(first))) = sniffed else { return Err(ConnectionError::Probe) };
-    let peer = caller.as_ref().map(|caller| Peer::new(caller, &gateway.names, &gateway.http.identity_headers));
+    let peer = caller.as_ref().map(Peer::new);
     let client = Client::new(connection, service, gateway, peer, state);
     let keeper = Keeper {
         client: Arc::new(client),
@@ -66,6 +69,26 @@ pub(in crate::proxy) async fn serve(
         ending: None,
     };
     keeper.keep(first, leash, connection).await
+}
+
+/// What there is to do for a connection's keeper.
+enum Event {
+    /// New orders; `None` where the listener is gone.
+    Orders(Option<Orders>),
+    /// A request has changed what the clocks should say.
+    Nudge,
+    Clock,
+    Done(Result<(), ConnectionError>),
+}
+
+/// What comes next from outside the connection.
+async fn next(following: &mut Following, client: &Client, wake: Instant) -> Event {
+    tokio::select! {
+        biased;
+        orders = following.changed() => Event::Orders(orders),
+        () = client.nudge.notified() => Event::Nudge,
+        () = sleep_until(wake) => Event::Clock,
+    }
 }
 
 /// Keeps one connection.
@@ -85,8 +108,8 @@ impl Keeper {
         wire: Leash,
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
-        let (client, gateway) = (self.client.clone(), self.gateway.clone());
-        let answer = move |request| request::serve(client.clone(), gateway.clone(), request);
+        let client = self.client.clone();
+        let answer = move |request| request::serve(client.clone(), request);
         let mut speaking = Speaking::begin(first, wire, &self.client, answer, &self.gateway.limits.http);
         let end = self.run(&mut speaking).await;
         let client = self.client.clone();
@@ -113,23 +136,29 @@ impl Keeper {
 
     /// Runs until hyper is done, or the connection may not go on.
     async fn run(&mut self, speaking: &mut Speaking) -> Result<(), ConnectionError> {
-        let mut following = self.client.following.clone();
+        let (mut following, client) = (self.client.following.clone(), self.client.clone());
+        let mut when_woken = WhenWoken::new();
         loop {
             let wake = self.next_wake();
             self.client.wakes_at(wake);
-            tokio::select! {
-                biased;
-                orders = following.changed() => match orders {
-                    None | Some(Orders { forced: true, .. }) => return Err(ConnectionError::Forced),
-                    Some(orders) => self.obey(orders, speaking)?,
-                },
-                () = self.client.nudge.notified() => {
-                    if self.client.answer_is_last(&self.gateway.limits.http) && !self.client.is_last_call() {
-                        speaking.call_last(&self.client);
-                    }
+            let event = {
+                let mut event = pin!(next(&mut following, &client, wake));
+                when_woken.begin();
+                poll_fn(|cx| match when_woken.poll(cx, event.as_mut()) {
+                    Poll::Ready(event) => Poll::Ready(event),
+                    Poll::Pending => speaking.poll(cx).map(Event::Done),
+                })
+                .await
+            };
+            match event {
+                Event::Orders(None | Some(Orders { forced: true, .. })) => return Err(ConnectionError::Forced),
+                Event::Orders(Some(orders)) => self.obey(orders, speaking)?,
+                Event::Nudge if client.answer_is_last(&self.gateway.limits.http) && !client.is_last_call() => {
+                    speaking.call_last(&client);
                 }
-                () = sleep_until(wake) => self.look_at_clocks(speaking)?,
-                done = poll_fn(|cx| speaking.poll(cx)) => return done,
+                Event::Nudge => {}
+                Event::Clock => self.look_at_clocks(speaking)?,
+                Event::Done(done) => return done,
             }
             if self.client.is_flooded() {
                 return Err(ConnectionError::Flooded);

@@ -17,6 +17,7 @@ mod hygiene;
 mod identity;
 mod keep;
 mod leash;
+mod moment;
 mod pool;
 mod request;
 mod route;

@@ -11,13 +11,12 @@ use super::body::{AnswerBody, Received, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::forward::Failure;
-use super::route::Destination;
+use super::route::{Destination, Found};
 use super::send::Lease;
 use super::understood::{Understood, Wish};
 use super::{Gateway, forwarded, hygiene};
 use crate::policy::{Request as Asking, Verdict};
 use crate::proxy::live::Orders;
-use crate::proxy::service::Way;
 use crate::tls::Terms;
 
 /// How many headers a request gets from us, about: room for them is made once.
@@ -47,31 +46,23 @@ pub(super) enum Answered {
 }
 
 /// Serves one request.
-pub(super) async fn serve(
-    client: Arc<Client>,
-    first: Arc<Gateway>,
-    request: Request<Received>,
-) -> Response<AnswerBody> {
-    let orders = client.following.now().clone();
-    let gateway = match &orders.service.way {
-        Way::Requests(gateway) if gateway.is_outbound() == first.is_outbound() => gateway.clone(),
-        // The listener does something else by now; what it did before is finished politely.
-        Way::Requests(_) | Way::Bytes(_) => {
-            client.call_last();
-            first
-        }
-    };
+pub(super) async fn serve(client: Arc<Client>, request: Request<Received>) -> Response<AnswerBody> {
+    let moment = client.moment();
+    let gateway = &moment.gateway;
+    if moment.is_past {
+        client.call_last();
+    }
     let (mut parts, body) = request.into_parts();
     let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let understood = Understood::of(&parts, gateway.upgrades);
     let exchange = match &understood {
-        Ok(understood) => Exchange::new(understood, version),
-        Err(_) => Exchange::not_understood(&parts),
+        Ok(understood) => Exchange::new(&moment, understood, version),
+        Err(_) => Exchange::not_understood(&moment, &parts),
     };
     let mut guard = Guard::open(&client, exchange);
     let answered = match understood {
-        Ok(understood) => gateway.answer(&orders, understood, parts, body, &mut guard).await,
+        Ok(understood) => gateway.answer(&moment.orders, understood, parts, body, &mut guard).await,
         Err(refused) => Err(refused),
     };
     let mut answer = match answered {
@@ -99,14 +90,14 @@ impl Gateway {
         guard: &mut Guard,
     ) -> Result<Answered, Refused> {
         self.take_method(&understood)?;
-        let rule = admit(orders, &understood, guard)?;
+        admit(orders, &understood, guard)?;
         let destination = self.destination(&understood, guard)?;
         let terms = self.terms(&destination, orders)?;
         self.fits(&parts)?;
         if let Wish::Connect = understood.wish {
             return self.connect(&destination, terms.as_ref(), guard).await;
         }
-        let request = self.prepare(&understood, parts, body, rule.as_deref(), guard)?;
+        let request = self.prepare(&understood, parts, body, guard)?;
         let (answer, lease) =
             self.forward(&destination, terms.as_ref(), request, guard).await.map_err(|failure| refused(&failure))?;
         guard.exchange.answered();
@@ -128,7 +119,7 @@ impl Gateway {
         }
     }
 
-    fn destination(&self, understood: &Understood, guard: &mut Guard) -> Result<Arc<Destination>, Refused> {
+    fn destination(&self, understood: &Understood, guard: &mut Guard) -> Result<Found<'_>, Refused> {
         let destination = self.routes.find(&understood.authority.host);
         let destination = destination.ok_or_else(|| {
             Refused::new(Class::NoRoute, &format!("no route is for the host {:?}", understood.authority.host))
@@ -171,23 +162,19 @@ impl Gateway {
         understood: &Understood,
         parts: Parts,
         body: Received,
-        rule: Option<&str>,
         guard: &Guard,
     ) -> Result<Request<RequestBody>, Refused> {
         let mut headers = parts.headers;
         hygiene::hop_by_hop(&mut headers);
-        match &guard.client.peer {
-            Some(peer) => {
-                let told = peer.headers(&self.names, &self.http.identity_headers);
-                told.apply(&mut headers, rule.unwrap_or_default());
-            }
+        match &guard.exchange.moment.headers {
+            Some(told) => told.apply(&mut headers, guard.told.rule.as_deref().unwrap_or_default()),
             None => self.names.strip(&mut headers),
         }
         self.follow(&mut headers, understood, parts.version, guard)?;
         let exchange = guard.exchange.clone();
         let mut body = match understood.wish {
-            Wish::WebSocket(_) => RequestBody::none(exchange, self.names.clone()),
-            _ => RequestBody::new(body, exchange, self.names.clone(), self.limits.http.max_body),
+            Wish::WebSocket(_) => RequestBody::none(exchange),
+            _ => RequestBody::new(body, exchange, self.limits.http.max_body),
         };
         let asks_leave =
             headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
@@ -252,7 +239,7 @@ impl Gateway {
         guard.told.status = Some(parts.status);
         parts.version = version.min(Version::HTTP_2);
         parts.extensions.clear();
-        Response::from_parts(parts, AnswerBody::relayed(self.names.clone(), lease, guard))
+        Response::from_parts(parts, AnswerBody::relayed(lease, guard))
     }
 
     /// An answer of our own.
@@ -269,9 +256,9 @@ impl Gateway {
     }
 }
 
-/// Decides by the policy of this moment. Returns the rule that lets it through; `None` where requests are an application's on this machine.
-fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<Option<Arc<str>>, Refused> {
-    let Some(peer) = &guard.client.peer else { return Ok(None) };
+/// Decides by the policy of this moment. Requests of an application on this machine have none.
+fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<(), Refused> {
+    let Some(peer) = &guard.client.peer else { return Ok(()) };
     if guard.client.is_refused() {
         let reason = "the caller would not be let in any more: `close_grace` is for what is under way";
         return Err(Refused { class: Class::Denied, reason: reason.into(), is_denied: true });
@@ -284,8 +271,8 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
     }
     match decision.verdict {
         Verdict::Allowed { rule } => {
-            guard.told.rule = Some(rule.clone());
-            Ok(Some(rule))
+            guard.told.rule = Some(rule);
+            Ok(())
         }
         Verdict::Denied(denial) => Err(Refused { class: Class::Denied, reason: denial.to_string(), is_denied: true }),
     }

@@ -25,57 +25,55 @@ use super::{Gateway, Place, told};
 
 /// What an answer comes over, until it is all there.
 #[derive(Debug)]
-pub(super) enum Lease {
-    Http1 {
-        connection: Box<Http1>,
-        claim: Claim,
-        whom: For,
-    },
-    Http2 {
-        body: Incoming,
-        _stream: Stream,
-        _claim: Claim,
-    },
+pub(super) struct Lease {
+    pub(super) over: Over,
+    /// Of the endpoint that it comes from.
+    pub(super) claim: Claim,
+    pub(super) whom: For,
+}
+
+/// What carries an answer.
+#[derive(Debug)]
+pub(super) enum Over {
+    Http1(Box<Http1>),
+    Http2(Incoming, #[expect(dead_code, reason = "counts until it is dropped")] Stream),
     /// A connection that carries other bytes than HTTP's.
-    Given {
-        _claim: Claim,
-        _place: Place,
-    },
+    Given(#[expect(dead_code, reason = "is occupied until it is dropped")] Place),
 }
 
 impl Lease {
     /// The next part of the answer's body.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        match self {
-            Self::Http1 { connection, .. } => connection.poll_frame(cx),
-            Self::Http2 { body, .. } => Pin::new(body).poll_frame(cx).map_err(|error| told(&error)),
-            Self::Given { .. } => Poll::Ready(None),
+        match &mut self.over {
+            Over::Http1(connection) => connection.poll_frame(cx),
+            Over::Http2(body, _) => Pin::new(body).poll_frame(cx).map_err(|error| told(&error)),
+            Over::Given(_) => Poll::Ready(None),
         }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Http1 { connection, .. } => connection.has_answered(),
-            Self::Http2 { body, .. } => body.is_end_stream(),
-            Self::Given { .. } => true,
+        match &self.over {
+            Over::Http1(connection) => connection.has_answered(),
+            Over::Http2(body, _) => body.is_end_stream(),
+            Over::Given(_) => true,
         }
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Http1 { connection, .. } => connection.left().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Http2 { body, .. } => body.size_hint(),
-            Self::Given { .. } => SizeHint::with_exact(0),
+        match &self.over {
+            Over::Http1(connection) => connection.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Over::Http2(body, _) => body.size_hint(),
+            Over::Given(_) => SizeHint::with_exact(0),
         }
     }
 
     /// The answer is all there: the connection waits for the next request, if it can take one.
     pub(super) fn give_back(self) {
-        if let Self::Http1 { mut connection, claim, whom } = self
+        if let Over::Http1(mut connection) = self.over
             && connection.is_free()
         {
             connection.rest();
-            claim.pool.put_http1(whom, connection);
+            self.claim.pool.put_http1(self.whom, connection);
         }
     }
 }
@@ -122,9 +120,8 @@ impl Gateway {
         &self,
         line: Line,
         request: Request<RequestBody>,
-        (claim, whom): (&Claim, &For),
         guard: &Guard,
-    ) -> Result<(Response<()>, Lease), Unanswered> {
+    ) -> Result<(Response<()>, Over), Unanswered> {
         let server = match &line.speaks {
             Speaks::Http1(connection) => connection.server.clone(),
             Speaks::Http2(connection) => connection.server.clone(),
@@ -139,9 +136,7 @@ impl Gateway {
                 let (mut parts, body) = request.into_parts();
                 for_http1(&mut parts);
                 match send_http1(&mut connection, &parts, body, guard).await {
-                    Ok(answer) => {
-                        return Ok((answer, Lease::Http1 { connection, claim: claim.again(), whom: whom.clone() }));
-                    }
+                    Ok(answer) => return Ok((answer, Over::Http1(connection))),
                     Err(error) => {
                         let fate = if connection.heard() { Fate::Heard } else { Fate::Unknown };
                         (error, None, may_be_copied.then_some(parts), fate)
@@ -153,9 +148,7 @@ impl Gateway {
                 let scheme = if self.is_outbound() { "https" } else { "http" };
                 let stream = connection.stream();
                 match send_http2(connection, request, scheme, guard).await {
-                    Ok((answer, body)) => {
-                        return Ok((answer, Lease::Http2 { body, _stream: stream, _claim: claim.again() }));
-                    }
+                    Ok((answer, body)) => return Ok((answer, Over::Http2(body, stream))),
                     Err((error, unsent, fate)) => (error, unsent, spare, fate),
                 }
             }
@@ -170,7 +163,7 @@ impl Gateway {
         let may_again = may_again && is_whole && matches!(error, Failure::Broken(_));
         let spare = spare
             .filter(|_| may_again)
-            .map(|spare| Request::from_parts(spare, RequestBody::none(guard.exchange.clone(), self.names.clone())));
+            .map(|spare| Request::from_parts(spare, RequestBody::none(guard.exchange.clone())));
         Err(Unanswered { error, again: unsent.or(spare) })
     }
 }

@@ -13,7 +13,7 @@ use super::exchange::Guard;
 use super::forward::{Failure, Search};
 use super::request::{Answered, Refused, refused};
 use super::route::Destination;
-use super::send::Lease;
+use super::send::{Lease, Over};
 use super::tunnel::{End, Tunnel};
 use super::understood::Wish;
 use super::{Gateway, forwarded, hygiene};
@@ -49,7 +49,7 @@ impl Gateway {
         };
         claim.succeeded();
         guard.exchange.meet(Arc::new(server));
-        let lease = Lease::Given { _claim: claim, _place: place };
+        let lease = Lease { over: Over::Given(place), claim, whom: guard.client.whom() };
         Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _lease: lease }))
     }
 
@@ -78,9 +78,9 @@ impl Gateway {
         }
         let (parts, ()) = answer.into_parts();
         let end = match lease {
-            Lease::Http1 { connection, claim, .. } => {
+            Lease { over: Over::Http1(connection), claim, whom } => {
                 let (wire, first, place) = connection.into_wire();
-                Some(End { wire, first, _lease: Lease::Given { _claim: claim, _place: place } })
+                Some(End { wire, first, _lease: Lease { over: Over::Given(place), claim, whom } })
             }
             lease => {
                 let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), ())).await;
