@@ -18,9 +18,9 @@ use super::identity::PeerHeaders;
 use super::leash::LeashState;
 use super::moment::{Moment, Moments};
 use super::tunnel::Tunnel;
-use crate::config::{AccessLog, HttpLimits, Limits};
+use crate::config::{AccessLog, Limits};
 use crate::metrics::{Metrics, RequestEnded, RequestOutcome, Shadowed};
-use crate::policy::{Request, RequestPath, Verdict};
+use crate::policy::{Request, Verdict};
 use crate::proxy::Connection;
 use crate::proxy::live::{Following, Orders, Standing};
 use crate::proxy::service::Service;
@@ -236,8 +236,9 @@ impl Client {
     }
 
     /// Whether the answer to the request that is being served ends the connection (RFC 9112 §9.6).
-    pub(super) fn answer_is_last(&self, limits: &HttpLimits) -> bool {
-        self.is_last_call() || limits.max_requests.is_some_and(|max| self.requests() >= max)
+    pub(super) fn answer_is_last(&self) -> bool {
+        let max_requests = self.moment().gateway.limits.http.max_requests;
+        self.is_last_call() || max_requests.is_some_and(|max| self.requests() >= max)
     }
 
     /// The client gave a stream up before its answer was whole. Too many of these are an attack (CVE-2023-44487).
@@ -290,8 +291,8 @@ impl Client {
     ) -> Option<Cut> {
         if let Some(peer) = &self.peer {
             let policy = &orders.service.config.policy;
-            let path = RequestPath::parse(exchange.uri.path()).ok();
-            let request = Request { method: &exchange.method, host: &exchange.host, path: path.as_ref() };
+            let (asked, path) = (&exchange.asked, exchange.asked.path());
+            let request = Request { method: &asked.method, host: &asked.authority.host, path: path.as_ref() };
             let verdict = policy.decide_request(&peer.id, &request).verdict;
             return (!verdict.is_allowed()).then(|| Cut::Revoked(verdict.to_string()));
         }

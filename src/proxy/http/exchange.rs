@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{Method, StatusCode, Uri, Version};
+use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use super::access;
@@ -25,12 +24,8 @@ use crate::proxy::stream::Stream;
 pub(super) struct Exchange {
     /// What it is served by.
     pub(super) moment: Arc<Moment>,
-    /// As the policy sees it.
-    pub(super) method: Method,
-    /// As the policy sees it.
-    pub(super) host: String,
-    /// As it is forwarded.
-    pub(super) uri: Uri,
+    /// As the policy sees it, and as it is forwarded.
+    pub(super) asked: Understood,
     pub(super) version: Version,
     pub(super) began: Instant,
     /// Milliseconds after it began.
@@ -95,23 +90,11 @@ pub(super) enum Cut {
 }
 
 impl Exchange {
-    /// A request that was understood.
-    pub(super) fn new(moment: &Arc<Moment>, understood: &Understood, version: Version) -> Self {
-        let Understood { method, authority, uri, .. } = understood;
-        Self::with(moment.clone(), method.clone(), authority.host.clone(), uri.clone(), version)
-    }
-
-    /// One that was not.
-    pub(super) fn not_understood(moment: &Arc<Moment>, parts: &Parts) -> Self {
-        Self::with(moment.clone(), parts.method.clone(), String::new(), parts.uri.clone(), parts.version)
-    }
-
-    fn with(moment: Arc<Moment>, method: Method, host: String, uri: Uri, version: Version) -> Self {
+    /// A request that came in `version`.
+    pub(super) fn new(moment: &Arc<Moment>, asked: Understood, version: Version) -> Self {
         Self {
-            moment,
-            method,
-            host,
-            uri,
+            moment: moment.clone(),
+            asked,
             version,
             began: Instant::now(),
             moved: AtomicU64::new(0),

@@ -4,17 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::{HeaderMap, Request, Response, Version, header};
+use http::{Response, Version};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Claim, Endpoint};
-use super::body::RequestBody;
 use super::connect::{ConnectError, Http2};
-use super::exchange::{BodyFault, Cut, Guard};
+use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::http1::Http1;
 use super::pool::For;
 use super::route::Destination;
-use super::send::{Lease, Line, Speaks, Unanswered};
+use super::send::{Lease, Line, Outgoing, Speaks, Unanswered};
+use super::understood::Wish;
 use super::{Gateway, Place};
 use crate::credentials::Unusable;
 use crate::proxy::dial::share;
@@ -119,11 +119,11 @@ impl Gateway {
         &self,
         destination: &Destination,
         terms: Option<&Arc<Terms>>,
-        mut request: Request<RequestBody>,
+        request: &mut Outgoing,
         guard: &mut Guard,
     ) -> Result<(Response<()>, Lease), Failure> {
         let whom = guard.client.whom();
-        let wants_http2 = self.wants_http2(guard.exchange.version, request.headers());
+        let wants_http2 = self.wants_http2(&guard.exchange);
         let mut search = Search::new(destination, terms, self);
         let mut may_reuse = true;
         self.budget.earn();
@@ -134,10 +134,10 @@ impl Gateway {
             let sent = match line {
                 Ok(line) => self.send(line, request, guard).await,
                 // No target can help it that we have nothing to present, or no room.
-                Err(error @ (Failure::Identity(_) | Failure::Full)) => Err(Unanswered::from(error)),
-                Err(error) => Err(Unanswered { error, again: Some(request) }),
+                Err(error @ (Failure::Identity(_) | Failure::Full)) => Err(Unanswered { error, may_again: false }),
+                Err(error) => Err(Unanswered { error, may_again: true }),
             };
-            let Unanswered { error, again } = match sent {
+            let Unanswered { error, may_again } = match sent {
                 Ok((answer, over)) => {
                     claim.succeeded();
                     return Ok((answer, Lease { over, claim, whom }));
@@ -151,17 +151,16 @@ impl Gateway {
             } else {
                 search.failed(&claim, &error);
             }
-            match again {
-                Some(back) if search.goes_on(self, guard, &error) => request = back,
-                _ => return Err(error),
+            if !may_again || !search.goes_on(self, guard, &error) {
+                return Err(error);
             }
         }
     }
 
     /// Whether a request goes on as HTTP/2. What asks to be given over to another protocol does not: HTTP/2 has no `Upgrade` (RFC 9113 §8.6).
-    pub(super) fn wants_http2(&self, version: Version, headers: &HeaderMap) -> bool {
-        let asked = self.prefers_http2 || (self.is_outbound() && version == Version::HTTP_2);
-        asked && !headers.contains_key(header::UPGRADE)
+    pub(super) fn wants_http2(&self, exchange: &Exchange) -> bool {
+        let asked = self.prefers_http2 || (self.is_outbound() && exchange.version == Version::HTTP_2);
+        asked && !matches!(exchange.asked.wish, Wish::Upgrade(_))
     }
 
     /// A connection to an endpoint: one that waits, where that is good enough, or a new one.

@@ -153,7 +153,7 @@ impl Keeper {
             match event {
                 Event::Orders(None | Some(Orders { forced: true, .. })) => return Err(ConnectionError::Forced),
                 Event::Orders(Some(orders)) => self.obey(orders, speaking)?,
-                Event::Nudge if client.answer_is_last(&self.gateway.limits.http) && !client.is_last_call() => {
+                Event::Nudge if client.answer_is_last() && !client.is_last_call() => {
                     speaking.call_last(&client);
                 }
                 Event::Nudge => {}
@@ -195,7 +195,7 @@ impl Keeper {
             Way::Bytes(_) => self.gateway.clone(),
         };
         self.client.review(&orders, self.gateway.limits.close_grace, |exchange| {
-            let destination = gateway.routes.find(&exchange.host)?;
+            let destination = gateway.routes.find(&exchange.asked.authority.host)?;
             Some(destination.terms(&orders.terms.as_ref()?.credentials))
         });
     }

@@ -12,7 +12,7 @@ use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::forward::Failure;
 use super::route::{Destination, Found};
-use super::send::Lease;
+use super::send::{Lease, Outgoing};
 use super::understood::{Understood, Wish};
 use super::{Gateway, forwarded, hygiene};
 use crate::policy::{Request as Asking, Verdict};
@@ -55,26 +55,22 @@ pub(super) async fn serve(client: Arc<Client>, request: Request<Received>) -> Re
     let (mut parts, body) = request.into_parts();
     let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let understood = Understood::of(&parts, gateway.upgrades);
-    let exchange = match &understood {
-        Ok(understood) => Exchange::new(&moment, understood, version),
-        Err(_) => Exchange::not_understood(&moment, &parts),
+    let (asked, refused) = match Understood::of(&parts, gateway.upgrades) {
+        Ok(understood) => (understood, None),
+        Err(refused) => (Understood::not(&parts), Some(refused)),
     };
-    let mut guard = Guard::open(&client, exchange);
-    let answered = match understood {
-        Ok(understood) => gateway.answer(&moment.orders, understood, parts, body, &mut guard).await,
-        Err(refused) => Err(refused),
+    let mut guard = Guard::open(&client, Exchange::new(&moment, asked, version));
+    let answered = match refused {
+        None => gateway.answer(&moment.orders, parts, body, &mut guard).await,
+        Some(refused) => Err(refused),
     };
-    let mut answer = match answered {
+    let answer = match answered {
         Ok(Answered::Switched(head, end)) => return gateway.switch(head, end, on_upgrade, guard),
         Ok(Answered::Relayed(answer, lease)) => gateway.relay(answer, lease, version, guard),
         Err(refused) => gateway.refuse(refused, &asker, guard),
     };
-    if client.answer_is_last(&gateway.limits.http) {
-        match version {
-            Version::HTTP_2 => client.nudge.notify_one(),
-            _ => drop(answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"))),
-        }
+    if version == Version::HTTP_2 && client.answer_is_last() {
+        client.nudge.notify_one();
     }
     answer
 }
@@ -84,22 +80,23 @@ impl Gateway {
     async fn answer(
         &self,
         orders: &Orders,
-        understood: Understood,
         parts: Parts,
         body: Received,
         guard: &mut Guard,
     ) -> Result<Answered, Refused> {
-        self.take_method(&understood)?;
-        admit(orders, &understood, guard)?;
-        let destination = self.destination(&understood, guard)?;
+        let exchange = guard.exchange.clone();
+        let understood = &exchange.asked;
+        self.take_method(understood)?;
+        admit(orders, understood, guard)?;
+        let destination = self.destination(understood, guard)?;
         let terms = self.terms(&destination, orders)?;
         self.fits(&parts)?;
         if let Wish::Connect = understood.wish {
             return self.connect(&destination, terms.as_ref(), guard).await;
         }
-        let request = self.prepare(&understood, parts, body, guard)?;
-        let (answer, lease) =
-            self.forward(&destination, terms.as_ref(), request, guard).await.map_err(|failure| refused(&failure))?;
+        let mut request = self.prepare(understood, parts, body, guard)?;
+        let forwarded = self.forward(&destination, terms.as_ref(), &mut request, guard).await;
+        let (answer, lease) = forwarded.map_err(|failure| refused(&failure))?;
         guard.exchange.answered();
         self.receive(&understood.wish, answer, lease).await
     }
@@ -145,10 +142,9 @@ impl Gateway {
             let reason = format!("{headers} headers are more than `max_headers`, {max}");
             return Err(Refused::new(Class::HeadersTooLarge, &reason));
         }
-        let declared: Option<u64> =
-            parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        match (self.limits.http.max_body, declared) {
-            (Some(max), Some(length)) if length > max as u64 => {
+        let declared = || -> Option<u64> { parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok() };
+        match self.limits.http.max_body.map(|max| (max, declared())) {
+            Some((max, Some(length))) if length > max as u64 => {
                 let reason = format!("the body of {length} bytes is longer than `max_body`, {max} bytes");
                 Err(Refused::new(Class::TooLarge, &reason))
             }
@@ -160,38 +156,37 @@ impl Gateway {
     fn prepare(
         &self,
         understood: &Understood,
-        parts: Parts,
+        mut parts: Parts,
         body: Received,
         guard: &Guard,
-    ) -> Result<Request<RequestBody>, Refused> {
-        let mut headers = parts.headers;
-        hygiene::hop_by_hop(&mut headers);
+    ) -> Result<Outgoing, Refused> {
+        let headers = &mut parts.headers;
+        hygiene::hop_by_hop(headers);
         match &guard.exchange.moment.headers {
-            Some(told) => told.apply(&mut headers, guard.told.rule.as_deref().unwrap_or_default()),
-            None => self.names.strip(&mut headers),
+            Some(told) => told.apply(headers, guard.told.rule.as_deref().unwrap_or_default()),
+            None => self.names.strip(headers),
         }
-        self.follow(&mut headers, understood, parts.version, guard)?;
+        self.follow(headers, understood, parts.version, guard)?;
         let exchange = guard.exchange.clone();
         let mut body = match understood.wish {
             Wish::WebSocket(_) => RequestBody::none(exchange),
             _ => RequestBody::new(body, exchange, self.limits.http.max_body),
         };
-        let asks_leave =
-            headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        if asks_leave && !self.wants_http2(parts.version, &headers) {
-            body.wait_for_leave();
-        } else {
-            headers.remove(header::EXPECT);
+        if let Some(expected) = headers.get(header::EXPECT) {
+            let asks_leave = expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            if asks_leave && !self.wants_http2(&guard.exchange) {
+                body.wait_for_leave();
+            } else {
+                headers.remove(header::EXPECT);
+            }
         }
-        understood.wish.write(&mut headers, &self.ids);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = understood.uri.clone();
-        *request.headers_mut() = headers;
+        understood.wish.write(headers, &self.ids);
+        parts.uri.clone_from(&understood.uri);
+        parts.extensions.clear();
         if let Wish::WebSocket(protocol) = &understood.wish {
-            request.extensions_mut().insert(protocol.clone());
+            parts.extensions.insert(protocol.clone());
         }
-        Ok(request)
+        Ok(Outgoing { parts, body: Some(body) })
     }
 
     /// Marks the way that the request has come.

@@ -21,6 +21,7 @@ use super::forward::Failure;
 use super::http1::Http1;
 use super::identity::joined;
 use super::pool::For;
+use super::understood::Wish;
 use super::{Gateway, Place, told};
 
 /// What an answer comes over, until it is all there.
@@ -90,17 +91,26 @@ pub(super) enum Speaks {
     Http2(Http2),
 }
 
+/// A request as it goes on.
+pub(super) struct Outgoing {
+    pub(super) parts: Parts,
+    /// `None` once it was sent, and where there is none.
+    pub(super) body: Option<RequestBody>,
+}
+
+impl Outgoing {
+    /// Whether a copy is as good as the request: it has no body, and asks for nothing but an answer.
+    fn can_be_copied(&self, guard: &Guard) -> bool {
+        let asks_for_more = matches!(guard.exchange.asked.wish, Wish::Upgrade(_) | Wish::WebSocket(_));
+        self.body.as_ref().is_none_or(RequestBody::is_end_stream) && !asks_for_more
+    }
+}
+
 /// A request that got no answer.
 pub(super) struct Unanswered {
     pub(super) error: Failure,
-    /// The request, where it can be sent again without loss.
-    pub(super) again: Option<Request<RequestBody>>,
-}
-
-impl From<Failure> for Unanswered {
-    fn from(error: Failure) -> Self {
-        Self { error, again: None }
-    }
+    /// Whether it can be sent again without loss.
+    pub(super) may_again: bool,
 }
 
 /// What we know of a request after its connection, or its stream, failed.
@@ -119,7 +129,7 @@ impl Gateway {
     pub(super) async fn send(
         &self,
         line: Line,
-        request: Request<RequestBody>,
+        request: &mut Outgoing,
         guard: &Guard,
     ) -> Result<(Response<()>, Over), Unanswered> {
         let server = match &line.speaks {
@@ -130,52 +140,37 @@ impl Gateway {
             guard.exchange.meet(server.clone());
             guard.client.nudge_before(server.expiry()); // the keeper may not look again so soon
         }
-        let may_be_copied = can_be_copied(&request);
-        let (error, unsent, spare, fate) = match line.speaks {
-            Speaks::Http1(mut connection) => {
-                let (mut parts, body) = request.into_parts();
-                for_http1(&mut parts);
-                match send_http1(&mut connection, &parts, body, guard).await {
-                    Ok(answer) => return Ok((answer, Over::Http1(connection))),
-                    Err(error) => {
-                        let fate = if connection.heard() { Fate::Heard } else { Fate::Unknown };
-                        (error, None, may_be_copied.then_some(parts), fate)
-                    }
-                }
-            }
+        let is_copy_left = request.can_be_copied(guard);
+        let (error, is_unsent, fate) = match line.speaks {
+            Speaks::Http1(mut connection) => match send_http1(&mut connection, request, guard).await {
+                Ok(answer) => return Ok((answer, Over::Http1(connection))),
+                Err(error) => (error, false, if connection.heard() { Fate::Heard } else { Fate::Unknown }),
+            },
             Speaks::Http2(connection) => {
-                let spare = may_be_copied.then(|| copy(&request));
                 let scheme = if self.is_outbound() { "https" } else { "http" };
                 let stream = connection.stream();
-                match send_http2(connection, request, scheme, guard).await {
+                match send_http2(connection, request, is_copy_left, scheme, guard).await {
                     Ok((answer, body)) => return Ok((answer, Over::Http2(body, stream))),
-                    Err((error, unsent, fate)) => (error, unsent, spare, fate),
+                    Err(unanswered) => unanswered,
                 }
             }
         };
-        let may_again = match fate {
+        let is_safe = match fate {
             Fate::Unprocessed => true,
             // Without a sign either way only what means the same twice is sent twice (RFC 9110 §9.2.2).
-            Fate::Unknown => line.is_reused && spare.as_ref().is_some_and(|spare| is_idempotent(&spare.method)),
+            Fate::Unknown => line.is_reused && is_idempotent(&request.parts.method),
             Fate::Heard => false,
         };
-        let is_whole = !guard.exchange.is_body_asked_for();
-        let may_again = may_again && is_whole && matches!(error, Failure::Broken(_));
-        let spare = spare
-            .filter(|_| may_again)
-            .map(|spare| Request::from_parts(spare, RequestBody::none(guard.exchange.clone())));
-        Err(Unanswered { error, again: unsent.or(spare) })
+        let is_whole = is_copy_left && !guard.exchange.is_body_asked_for();
+        let may_again = is_unsent || (is_safe && is_whole && matches!(error, Failure::Broken(_)));
+        Err(Unanswered { error, may_again })
     }
 }
 
 /// Sends on an HTTP/1.1 connection, and waits for the head of the answer.
-async fn send_http1(
-    connection: &mut Http1,
-    request: &Parts,
-    body: RequestBody,
-    guard: &Guard,
-) -> Result<Response<()>, Failure> {
-    connection.ask(request, body);
+async fn send_http1(connection: &mut Http1, request: &mut Outgoing, guard: &Guard) -> Result<Response<()>, Failure> {
+    for_http1(&mut request.parts);
+    connection.ask(&request.parts, request.body.take());
     let answered = poll_fn(|cx| match guard.exchange.why_cut(cx) {
         Some(cut) => Poll::Ready(Err(Failure::Cut(cut))),
         None => connection.poll_answer(cx).map_err(|error| failure(guard, error)),
@@ -186,22 +181,26 @@ async fn send_http1(
 /// Sends on an HTTP/2 connection, and waits for the head of the answer.
 async fn send_http2(
     mut connection: Http2,
-    request: Request<RequestBody>,
+    request: &mut Outgoing,
+    keeps_copy: bool,
     scheme: &'static str,
     guard: &Guard,
-) -> Result<(Response<()>, Incoming), (Failure, Option<Request<RequestBody>>, Fate)> {
-    if request.extensions().get::<Protocol>().is_some() {
+) -> Result<(Response<()>, Incoming), (Failure, bool, Fate)> {
+    let is_websocket = matches!(guard.exchange.asked.wish, Wish::WebSocket(_));
+    if is_websocket {
         match until_cut(connection.takes_extended_connect(), guard).await {
             Ok(true) => {}
             Ok(false) => {
-                return Err((Failure::NoWebSocket, None, Fate::Heard));
+                return Err((Failure::NoWebSocket, false, Fate::Heard));
             }
-            Err(cut) => return Err((Failure::Cut(cut), None, Fate::Heard)),
+            Err(cut) => return Err((Failure::Cut(cut), false, Fate::Heard)),
         }
     }
-    let request = for_http2(request, scheme);
-    let request = request.map_err(|error| (Failure::Broken(error.to_string()), None, Fate::Heard))?;
-    let sent = connection.sender.try_send_request(request);
+    let parts = if keeps_copy { copy(&request.parts) } else { std::mem::replace(&mut request.parts, empty()) };
+    let body = request.body.take().unwrap_or_else(|| RequestBody::none(guard.exchange.clone()));
+    let sent = for_http2(Request::from_parts(parts, body), scheme);
+    let sent = sent.map_err(|error| (Failure::Broken(error.to_string()), false, Fate::Heard))?;
+    let sent = connection.sender.try_send_request(sent);
     match until_cut(sent, guard).await {
         Ok(Ok(answer)) => {
             let (head, body) = answer.into_parts();
@@ -209,12 +208,16 @@ async fn send_http2(
         }
         Ok(Err(mut error)) => {
             // A WebSocket has lost its key on the way.
-            let unsent = error.take_message().filter(|request| request.extensions().get::<Protocol>().is_none());
-            let unsent = unsent.map(of_http2);
+            let unsent = error.take_message().filter(|_| !is_websocket);
+            let is_unsent = unsent.is_some();
+            if let Some(unsent) = unsent {
+                let (parts, body) = of_http2(unsent).into_parts();
+                *request = Outgoing { parts, body: Some(body) };
+            }
             let error = error.into_error();
-            Err((failure(guard, told(&error)), unsent, fate(&error)))
+            Err((failure(guard, told(&error)), is_unsent, fate(&error)))
         }
-        Err(cut) => Err((Failure::Cut(cut), None, Fate::Heard)),
+        Err(cut) => Err((Failure::Cut(cut), false, Fate::Heard)),
     }
 }
 
@@ -253,23 +256,23 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
 }
 
-/// Whether a copy is as good as the request: it has no body, and asks for nothing but an answer.
-fn can_be_copied(request: &Request<RequestBody>) -> bool {
-    let asks_for_more =
-        request.headers().contains_key(header::UPGRADE) || request.extensions().get::<Protocol>().is_some();
-    request.body().is_end_stream() && !asks_for_more
-}
-
-fn copy(request: &Request<RequestBody>) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method.clone_from(request.method());
-    copy.uri.clone_from(request.uri());
-    copy.headers.clone_from(request.headers());
+fn copy(parts: &Parts) -> Parts {
+    let mut copy = empty();
+    copy.method.clone_from(&parts.method);
+    copy.uri.clone_from(&parts.uri);
+    copy.headers.clone_from(&parts.headers);
     copy
 }
 
-/// In HTTP/1.1 cookies stand in one line (RFC 9113 §8.2.3), and a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
+fn empty() -> Parts {
+    Request::new(()).into_parts().0
+}
+
+/// What came in HTTP/2 as HTTP/1.1 has it: cookies stand in one line (RFC 9113 §8.2.3), and a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
 fn for_http1(request: &mut Parts) {
+    if request.version != Version::HTTP_2 {
+        return;
+    }
     let cookies = request.headers.get_all(header::COOKIE);
     if cookies.iter().nth(1).is_some()
         && let Some(cookies) = joined(cookies, "; ")

@@ -1,11 +1,11 @@
 //! What is kept of a request while it is answered: on it depends the form of the answer.
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use http_body::{Body as _, Frame};
 
 use super::outbox::Framing;
+use super::request_head::RequestHead;
 use crate::proxy::http::body::AnswerBody;
 
 /// What the form of an answer depends on in its request.
@@ -17,14 +17,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(parts: &Parts) -> Self {
+    pub(super) fn of(head: &RequestHead) -> Self {
         Self {
-            version: parts.version,
-            is_head: parts.method == Method::HEAD,
-            is_connect: parts.method == Method::CONNECT,
-            takes_trailers: parts.headers.get(http::header::TE).is_some_and(|te| {
-                te.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-            }),
+            version: head.parts.version,
+            is_head: head.parts.method == Method::HEAD,
+            is_connect: head.parts.method == Method::CONNECT,
+            takes_trailers: head.takes_trailers,
         }
     }
 

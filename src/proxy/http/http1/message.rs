@@ -107,7 +107,7 @@ impl Body {
 }
 
 /// The elements of a list (RFC 9110 §5.6.1).
-fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWrite;
@@ -90,8 +90,8 @@ impl Outbox {
         self.put(b" ");
         self.put(status.canonical_reason().unwrap_or_default().as_bytes());
         self.put(b"\r\n");
-        self.put_headers(headers, framing, says_none);
-        if !headers.contains_key(DATE) && !status.is_informational() {
+        let has_date = self.put_headers(headers, framing, says_none);
+        if !has_date && !status.is_informational() {
             // RFC 9110 §6.6.1.
             self.put(b"date: ");
             self.put(httpdate::fmt_http_date(SystemTime::now()).as_bytes());
@@ -107,8 +107,11 @@ impl Outbox {
         }
     }
 
-    fn put_headers(&mut self, headers: &HeaderMap, framing: &Framing, says_none: bool) {
+    /// Puts the headers in; tells whether `Date` is among them.
+    fn put_headers(&mut self, headers: &HeaderMap, framing: &Framing, says_none: bool) -> bool {
+        let mut has_date = false;
         for (name, value) in headers {
+            has_date |= *name == DATE;
             let is_of_framing = *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING;
             // What a HEAD, a 304 say of the body that they do not have stands.
             if !is_of_framing || (*framing == Framing::Nothing && *name == CONTENT_LENGTH && !says_none) {
@@ -121,6 +124,7 @@ impl Outbox {
             Framing::Nothing if says_none => self.put(b"content-length: 0\r\n"),
             Framing::Nothing | Framing::UntilEnd => {}
         }
+        has_date
     }
 
     /// Puts a part of a body in, data or trailers. There is [room](Self::has_room) for it.
@@ -252,13 +256,4 @@ fn digits(mut number: u64, radix: u64, room: &mut [u8]) -> &[u8] {
         }
     }
     room.get(first..).unwrap_or_default()
-}
-
-/// Whether the headers of an answer say that it is the last of its connection (RFC 9112 §9.6).
-pub(super) fn says_close(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .fold(None, |said, value| super::message::said_of_connection(said, value.as_bytes()))
-        == Some(false)
 }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use httparse::{Header, Status};
 
-use super::message::{Body, said_of_connection};
+use super::message::{Body, said_of_connection, tokens};
 use super::{Fault, Limits};
 
 /// A good head.
@@ -19,6 +19,8 @@ pub(super) struct RequestHead {
     pub(super) body: Body,
     /// The connection may go on after the answer (RFC 9112 §9.3).
     pub(super) keeps_alive: bool,
+    /// The client takes trailers (RFC 9110 §6.5.1).
+    pub(super) takes_trailers: bool,
     /// The client waits for leave to send the body (RFC 9110 §10.1.1).
     pub(super) expects_leave: bool,
 }
@@ -114,13 +116,14 @@ fn judge(request: &httparse::Request<'_, '_>, bytes: &Bytes, head: &[u8]) -> Res
     }
     judge_target(target.as_bytes())?;
     let mut framing = Framing { minor, length: None, is_chunked: false };
-    let (mut stays_open, mut expects_leave) = (None, false);
+    let (mut stays_open, mut takes_trailers, mut expects_leave) = (None, false, false);
     let mut headers = HeaderMap::try_with_capacity(request.headers.len() + ADDED).map_err(|_| Fault::TooManyHeaders)?;
     for Header { name, value } in request.headers.iter() {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::HeaderName)?;
         match name {
             http::header::CONTENT_LENGTH | http::header::TRANSFER_ENCODING => framing.learn(&name, value)?,
             http::header::CONNECTION => stays_open = said_of_connection(stays_open, value),
+            http::header::TE => takes_trailers |= tokens(value).any(|one| one.eq_ignore_ascii_case(b"trailers")),
             http::header::EXPECT => expects_leave |= minor > 0 && value.eq_ignore_ascii_case(b"100-continue"),
             _ => {}
         }
@@ -138,7 +141,7 @@ fn judge(request: &httparse::Request<'_, '_>, bytes: &Bytes, head: &[u8]) -> Res
     parts.uri = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).map_err(|_| Fault::Target)?;
     parts.version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.headers = headers;
-    Ok(RequestHead { len: head.len(), parts, body, keeps_alive, expects_leave })
+    Ok(RequestHead { len: head.len(), parts, body, keeps_alive, takes_trailers, expects_leave })
 }
 
 /// What the headers of a request say of the end of its body (RFC 9112 §6.3).

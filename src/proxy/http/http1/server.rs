@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::asked::Asked;
 use super::held::Held;
 use super::message::Body;
-use super::outbox::{Framing, Outbox, says_close};
+use super::outbox::{Framing, Outbox};
 use super::request_head::{self, RequestHead, has_begun};
 use super::{Fault, Limits, Unreadable};
 use crate::proxy::error::ConnectionError;
@@ -102,11 +102,11 @@ impl ClientEnd {
         F: Future<Output = Response<AnswerBody>>,
     {
         while let Some(head) = poll_fn(|cx| self.poll_head(cx, &client)).await? {
-            let (asked, keeps_alive) = (Asked::of(&head.parts), head.keeps_alive);
+            let (asked, keeps_alive) = (Asked::of(&head), head.keeps_alive);
             let body = self.body();
             let request = Request::from_parts(head.parts, body);
             let answered = self.unless_left(answer(request)).await?;
-            let goes_on = keeps_alive && !says_close(answered.headers());
+            let goes_on = keeps_alive && !client.answer_is_last();
             self.say(answered, &asked, goes_on).await?;
             if !goes_on || client.is_switching() || !self.is_through().await {
                 break;
@@ -189,8 +189,9 @@ impl ClientEnd {
         let goes_on = goes_on && framing != Framing::UntilEnd;
         if asked.version == Version::HTTP_10 && goes_on {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-        } else if !goes_on && !parts.headers.contains_key(CONNECTION) {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        } else if !goes_on {
+            // Where the protocol changes, `upgrade` stands there already.
+            parts.headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
         }
         if framing == Framing::Nothing && (parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT) {
             parts.headers.remove(CONTENT_LENGTH); // RFC 9110 §8.6
