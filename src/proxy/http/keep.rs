@@ -92,7 +92,10 @@ impl Keeper {
     ) -> Result<(), ConnectionError> {
         let requests = {
             let (client, gateway) = (self.client.clone(), self.gateway.clone());
-            service_fn(move |request: Request<Incoming>| request::serve(client.clone(), gateway.clone(), request))
+            service_fn(move |request: Request<Incoming>| {
+                // Boxed: hyper and tokio move it about, and it is large.
+                Box::pin(request::serve(client.clone(), gateway.clone(), request))
+            })
         };
         let mut speaking = Speaking::begin(protocol, gate, requests, &self.gateway.limits.http);
         let end = self.run(&mut speaking).await;
@@ -105,7 +108,7 @@ impl Keeper {
                 Err(error)
             }
             (Ok(()), Speaking::Http1(hyper)) => self.part(hyper.into_parts().io, connection).await,
-            (Ok(()), Speaking::Http2(_)) => Ok(()),
+            (Ok(()), Speaking::Http2(..)) => Ok(()),
         };
         let (read, written) = (client.watch.read(), client.watch.written());
         connection.record.requests(client.requests());

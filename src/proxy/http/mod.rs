@@ -12,6 +12,7 @@ mod exchange;
 mod forward;
 mod forwarded;
 mod gate;
+mod gather;
 mod hygiene;
 mod identity;
 mod keep;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::body::AnswerBody;
 use super::client::Client;
 use super::gate::{Gate, Protocol};
+use super::gather::Gathering;
 use super::leash::Leash;
 use crate::config::HttpLimits;
 use crate::proxy::stream::Streams;
@@ -44,8 +45,11 @@ impl<S> Requests for S where
 /// A connection in hyper's hands.
 pub(super) enum Speaking<S: HttpService<Incoming>> {
     Http1(Box<http1::Connection<Gate<Leash>, S>>),
-    Http2(Pin<Box<http2::Connection<Gate<Leash>, S, Streams>>>),
+    Http2(Pin<Box<http2::Connection<TokioIo<ClientWire>, S, Streams>>>, ClientWire),
 }
+
+/// What HTTP/2 speaks on.
+type ClientWire = Gathering<Gate<Leash>>;
 
 impl<S: Requests> Speaking<S> {
     /// Gives a connection into hyper's hands.
@@ -61,21 +65,29 @@ impl<S: Requests> Speaking<S> {
                 builder.header_read_timeout(None);
                 Self::Http1(Box::new(builder.serve_connection(gate, requests)))
             }
-            Protocol::Http2 => Self::Http2(Box::pin(http2_builder(limits).serve_connection(gate, requests))),
+            Protocol::Http2 => {
+                let wire = Gathering::new(gate);
+                let hyper = http2_builder(limits).serve_connection(TokioIo::new(wire.clone()), requests);
+                Self::Http2(Box::pin(hyper), wire)
+            }
         }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         match self {
             Self::Http1(connection) => Pin::new(&mut **connection).poll(cx),
-            Self::Http2(connection) => connection.as_mut().poll(cx),
+            Self::Http2(connection, wire) => {
+                let done = connection.as_mut().poll(cx);
+                wire.write_out(cx);
+                done
+            }
         }
     }
 
     /// Lets nothing new in: HTTP/2 says so at once (RFC 9113 §6.8), HTTP/1.1 with its next answer.
     pub(super) fn call_last(&mut self, client: &Client) {
         client.call_last();
-        if let Self::Http2(connection) = self {
+        if let Self::Http2(connection, _) = self {
             connection.as_mut().graceful_shutdown();
         }
     }
@@ -84,7 +96,7 @@ impl<S: Requests> Speaking<S> {
     pub(super) fn end_idle(&mut self) {
         match self {
             Self::Http1(connection) => Pin::new(&mut **connection).graceful_shutdown(),
-            Self::Http2(connection) => connection.as_mut().graceful_shutdown(),
+            Self::Http2(connection, _) => connection.as_mut().graceful_shutdown(),
         }
     }
 }
