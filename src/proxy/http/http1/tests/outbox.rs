@@ -76,10 +76,10 @@ fn sized(length: Option<u64>) -> SizeHint {
 }
 
 /// A request as it is written, piece by piece.
-fn request(method: Method, lines: &[(&'static str, &'static str)], length: Option<u64>, pieces: &[&[u8]]) -> String {
+fn request(method: &Method, lines: &[(&'static str, &'static str)], length: Option<u64>, pieces: &[&[u8]]) -> String {
     let mut texts = [1, 7, 4096, usize::MAX].map(|width| {
         let (mut out, mut to) = (Outbox::default(), Narrow { width, ..Narrow::default() });
-        let mut framing = out.put_request(&method, &Uri::from_static("/a?b"), &headers(lines), &sized(length));
+        let mut framing = out.put_request(method, &Uri::from_static("/a?b"), &headers(lines), &sized(length));
         for piece in pieces {
             if !out.has_room() {
                 write(&mut out, &mut to);
@@ -109,17 +109,17 @@ fn a_request_says_how_its_body_is_framed() {
         ),
         (None, &[], format!("{POST}transfer-encoding: chunked\r\n\r\n0\r\n\r\n")),
     ] {
-        assert_eq!(request(Method::POST, &host, length, pieces), expected);
+        assert_eq!(request(&Method::POST, &host, length, pieces), expected);
     }
-    assert_eq!(request(Method::GET, &host, Some(0), &[]), "GET /a?b HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(request(&Method::GET, &host, Some(0), &[]), "GET /a?b HTTP/1.1\r\nhost: a\r\n\r\n");
 }
 
 #[test]
 fn the_headers_that_frame_a_body_are_ours_alone() {
     let lines = [("content-length", "7"), ("transfer-encoding", "gzip")];
-    assert!(request(Method::POST, &lines, Some(2), &[b"ab"]).ends_with("HTTP/1.1\r\ncontent-length: 2\r\n\r\nab"));
+    assert!(request(&Method::POST, &lines, Some(2), &[b"ab"]).ends_with("HTTP/1.1\r\ncontent-length: 2\r\n\r\nab"));
     assert!(
-        request(Method::PUT, &lines, None, &[]).ends_with("HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+        request(&Method::PUT, &lines, None, &[]).ends_with("HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
     );
 }
 
@@ -128,12 +128,12 @@ fn long_pieces_are_written_whole_however_few_bytes_are_taken() {
     let (long, longer) = ([b'a'; 5000], [b'b'; 70_000]);
     let pieces = [&long[..], b"c", &longer, b"d", b"e"];
     let body: Vec<u8> = pieces.concat();
-    let text = request(Method::PUT, &[], Some(body.len() as u64), &pieces);
+    let text = request(&Method::PUT, &[], Some(body.len() as u64), &pieces);
     assert!(text.ends_with(std::str::from_utf8(&body).unwrap()));
-    let text = request(Method::PUT, &[], None, &pieces);
+    let text = request(&Method::PUT, &[], None, &pieces);
     let chunks = pieces.map(|piece| format!("{:x}\r\n{}\r\n", piece.len(), std::str::from_utf8(piece).unwrap()));
     assert!(text.ends_with(&format!("\r\n\r\n{}0\r\n\r\n", chunks.concat())));
-    assert!(request(Method::PUT, &[], None, &[&longer]).ends_with("b\r\n0\r\n\r\n"));
+    assert!(request(&Method::PUT, &[], None, &[&longer]).ends_with("b\r\n0\r\n\r\n"));
 }
 
 #[test]
