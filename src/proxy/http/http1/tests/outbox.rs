@@ -7,7 +7,7 @@ use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
 use super::*;
-use crate::proxy::http::http1::outbox::{Framing, Outbox, says_close};
+use crate::proxy::http::http1::outbox::{Framing, Outbox};
 
 /// A writer that takes so many bytes at a time, every other time none, and holds them back until it is flushed for the second time.
 #[derive(Default)]
@@ -227,19 +227,5 @@ fn a_body_of_another_length_than_its_head_says_is_not_written() {
     assert!(out.put_end(&framing).is_err());
     for framing in [Framing::Nothing, Framing::Length(0), Framing::UntilEnd] {
         out.put_end(&framing).unwrap();
-    }
-}
-
-#[test]
-fn an_answer_is_the_last_where_any_of_its_headers_says_so() {
-    for (lines, closes) in [
-        (&[][..], false),
-        (&[("connection", "keep-alive")], false),
-        (&[("connection", "close")], true),
-        (&[("connection", "upgrade , Close")], true),
-        (&[("connection", "close"), ("connection", "keep-alive")], true),
-        (&[("connection", "closed")], false),
-    ] {
-        assert_eq!(says_close(&headers(lines)), closes, "{lines:?}");
     }
 }
