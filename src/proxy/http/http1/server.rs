@@ -109,8 +109,7 @@ impl ClientEnd {
             let request = Request::from_parts(head.parts, body);
             let answered = self.unless_left(answer(request)).await?;
             let gives_over = asked.gives_over(answered.status());
-            let goes_on = keeps_alive && !is_last();
-            self.say(answered, &asked, goes_on).await?;
+            let goes_on = self.say(answered, &asked, keeps_alive && !is_last()).await?;
             if !goes_on || gives_over || !self.is_through().await {
                 break;
             }
@@ -185,8 +184,8 @@ impl ClientEnd {
         Poll::Pending
     }
 
-    /// Writes an answer, as fast as it comes and the client takes it.
-    async fn say(&self, answer: Response<AnswerBody>, asked: &Asked, goes_on: bool) -> Result<(), ConnectionError> {
+    /// Writes an answer, as fast as it comes and the client takes it. Tells whether another may follow it.
+    async fn say(&self, answer: Response<AnswerBody>, asked: &Asked, goes_on: bool) -> Result<bool, ConnectionError> {
         let (mut parts, mut body) = answer.into_parts();
         let (mut framing, says_none) = asked.framing(parts.status, &body);
         let goes_on = goes_on && framing != Framing::UntilEnd;
@@ -220,7 +219,7 @@ impl ClientEnd {
                     }
                 }
                 if out.is_empty() {
-                    return if has_ended { Poll::Ready(Ok(())) } else { self.poll_left(cx).map(Err) };
+                    return if has_ended { Poll::Ready(Ok(goes_on)) } else { self.poll_left(cx).map(Err) };
                 }
                 let written = out.poll_write(cx, &mut self.inner().wire);
                 ready!(written).map_err(|error| broken(&error))?;
