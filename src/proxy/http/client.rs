@@ -79,7 +79,7 @@ pub(super) struct Client {
     /// Since when nothing is under way, in milliseconds after it began.
     idle_since: AtomicU64,
     requests: AtomicUsize,
-    pub(super) head: HeadClock,
+    pub(super) head: Arc<HeadClock>,
     /// Since when every answer is the last, in milliseconds after it began; 0 where it is not.
     last_call: AtomicU64,
     /// Streams given up by the client: how many, and since when they are counted.
@@ -120,7 +120,7 @@ impl Client {
             ongoing: Mutex::default(),
             idle_since: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
-            head: HeadClock::default(),
+            head: Arc::new(HeadClock::new(began)),
             last_call: AtomicU64::new(0),
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
@@ -189,16 +189,6 @@ impl Client {
             policy.reason = %verdict,
             "shadow rules would have decided otherwise"
         );
-    }
-
-    /// Since when a head is being read that is not whole.
-    pub(super) fn head_since(&self) -> Option<Instant> {
-        Some(self.began + self.head.since()?)
-    }
-
-    /// Whether the connection goes on with other bytes than HTTP's after the next answer.
-    pub(super) fn is_switching(&self) -> bool {
-        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn ongoing(&self) -> MutexGuard<'_, Vec<Arc<Exchange>>> {

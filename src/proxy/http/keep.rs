@@ -203,7 +203,7 @@ impl Keeper {
     fn look_at_clocks(&mut self, speaking: &mut Speaking) -> Result<(), ConnectionError> {
         let (now, http) = (Instant::now(), &self.gateway.limits.http);
         self.closing.check()?;
-        if self.client.head_since().is_some_and(|since| since + http.header_timeout <= now) {
+        if self.client.head.since().is_some_and(|since| since + http.header_timeout <= now) {
             self.client.head.expire();
         }
         if http.max_age.is_some_and(|age| self.client.began + age <= now) {
@@ -257,7 +257,7 @@ impl Keeper {
         let later = [Some(http.header_timeout), http.request_timeout, limits.idle_timeout, http.keep_alive];
         let later = later.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
         let last_call = self.client.last_call_since();
-        let head = self.client.head_since().map(|since| since + http.header_timeout);
+        let head = self.client.head.since().map(|since| since + http.header_timeout);
         let age = http.max_age.filter(|_| last_call.is_none()).map(|age| self.client.began + age);
         let expiry = self.caller.as_ref().filter(|_| self.closing.at().is_none()).and_then(Standing::expiry);
         let due = [self.idle_until(), head, age, expiry, self.client.next_deadline(limits), self.closing.at()];

@@ -72,7 +72,9 @@ impl Speaking {
         match protocol {
             Protocol::Http1 => {
                 let end = ClientEnd::new(wire, first, Limits { max_header_bytes, max_headers });
-                Self::Http1(Box::pin(end.clone().serve(client.clone(), answer)), end)
+                let (clock, client) = (client.head.clone(), client.clone());
+                let is_last = move || client.answer_is_last();
+                Self::Http1(Box::pin(end.clone().serve(clock, answer, is_last)), end)
             }
             Protocol::Http2 => {
                 let answer = Arc::new(answer);

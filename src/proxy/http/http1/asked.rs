@@ -26,6 +26,11 @@ impl Asked {
         }
     }
 
+    /// Whether other bytes than HTTP's follow the head of an answer (RFC 9110 §7.8, §9.3.6).
+    pub(super) fn gives_over(&self, status: StatusCode) -> bool {
+        status == StatusCode::SWITCHING_PROTOCOLS || (self.is_connect && status.is_success())
+    }
+
     /// How the body of an answer is framed (RFC 9112 §6.3), and whether its head has to say that there is none.
     pub(super) fn framing(&self, status: StatusCode, body: &AnswerBody) -> (Framing, bool) {
         let has_none = self.is_head

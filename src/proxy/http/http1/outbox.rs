@@ -40,10 +40,17 @@ pub(super) struct Outbox {
     data: Bytes,
     /// And behind that.
     tail: &'static [u8],
+    /// Something was written that the writer may hold back: TLS takes more than its socket does.
+    is_held_back: bool,
 }
 
 impl Outbox {
+    /// Whether there is nothing to write, and nothing to flush.
     pub(super) fn is_empty(&self) -> bool {
+        !self.is_held_back && self.is_written()
+    }
+
+    fn is_written(&self) -> bool {
         self.head.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
@@ -189,7 +196,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Writes all of it; tells how much that was.
+    /// Writes all of it, as far as the other side's buffers.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -198,7 +205,7 @@ impl Outbox {
         cx: &mut Context<'_>,
         io: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_written() {
             let written = if self.data.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.head))?
             } else {
@@ -209,9 +216,12 @@ impl Outbox {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.was_written(written);
+            self.is_held_back = true;
         }
         self.head = BytesMut::new();
-        Pin::new(io).poll_flush(cx)
+        ready!(Pin::new(io).poll_flush(cx))?;
+        self.is_held_back = false;
+        Poll::Ready(Ok(()))
     }
 
     fn was_written(&mut self, mut count: usize) {

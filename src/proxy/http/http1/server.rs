@@ -23,7 +23,7 @@ use super::request_head::{self, RequestHead, has_begun};
 use super::{Fault, Limits, Unreadable};
 use crate::proxy::error::ConnectionError;
 use crate::proxy::http::body::{AnswerBody, Received};
-use crate::proxy::http::client::Client;
+use crate::proxy::http::head_clock::HeadClock;
 use crate::proxy::http::leash::Leash;
 
 /// For how long, and for how many bytes, the rest of a request's body is taken that nobody wanted, so that the connection can go on.
@@ -89,26 +89,28 @@ impl ClientEnd {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves request after request, until the client or we want no more, or the connection goes on with other bytes.
+    /// Serves request after request as `answer` says, until an answer `is_last`, the client wants no more, or the connection goes on with other
+    /// bytes.
     ///
     /// # Errors
     /// Why the client has not all that it asked for.
     pub(in crate::proxy::http) async fn serve<F>(
         self: Arc<Self>,
-        client: Arc<Client>,
+        clock: Arc<HeadClock>,
         answer: impl Fn(Request<Received>) -> F,
+        is_last: impl Fn() -> bool,
     ) -> Result<(), ConnectionError>
     where
         F: Future<Output = Response<AnswerBody>>,
     {
-        while let Some(head) = poll_fn(|cx| self.poll_head(cx, &client)).await? {
+        while let Some(head) = poll_fn(|cx| self.poll_head(cx, &clock)).await? {
             let (asked, keeps_alive) = (Asked::of(&head), head.keeps_alive);
             let body = self.body();
             let request = Request::from_parts(head.parts, body);
             let answered = self.unless_left(answer(request)).await?;
-            let goes_on = keeps_alive && !client.answer_is_last();
-            self.say(answered, &asked, goes_on).await?;
-            if !goes_on || client.is_switching() || !self.is_through().await {
+            let gives_over = asked.gives_over(answered.status());
+            let goes_on = self.say(answered, &asked, keeps_alive && !is_last()).await?;
+            if !goes_on || gives_over || !self.is_through().await {
                 break;
             }
         }
@@ -116,14 +118,14 @@ impl ClientEnd {
     }
 
     /// The next head; `None` at the end, or where what comes is none.
-    fn poll_head(&self, cx: &mut Context<'_>, client: &Client) -> Poll<Result<Option<RequestHead>, ConnectionError>> {
+    fn poll_head(&self, cx: &mut Context<'_>, clock: &HeadClock) -> Poll<Result<Option<RequestHead>, ConnectionError>> {
         let mut inner = self.inner();
         let inner = &mut *inner;
         loop {
             if inner.held.is_worth_a_look(self.limits.max_header_bytes)
                 && let Some(head) = inner.judge(self.limits)
             {
-                client.head.stop();
+                clock.stop();
                 return Poll::Ready(Ok(head));
             }
             let has_begun = has_begun(inner.held.bytes());
@@ -132,14 +134,14 @@ impl ClientEnd {
             }
             match inner.held.poll_read(cx, &mut inner.wire) {
                 Poll::Ready(Ok(0)) if !has_begun => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(inner.cut_off(Fault::Truncated, self.limits, client))),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(inner.cut_off(Fault::Truncated, self.limits, clock))),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 Poll::Pending if has_begun => {
-                    if client.head.has_expired() {
-                        return Poll::Ready(Ok(inner.cut_off(Fault::Timeout, self.limits, client)));
+                    if clock.has_expired() {
+                        return Poll::Ready(Ok(inner.cut_off(Fault::Timeout, self.limits, clock)));
                     }
-                    client.head.start(client.began.elapsed());
+                    clock.start();
                     return Poll::Pending;
                 }
                 Poll::Pending => return Poll::Pending,
@@ -182,8 +184,8 @@ impl ClientEnd {
         Poll::Pending
     }
 
-    /// Writes an answer, as fast as it comes and the client takes it.
-    async fn say(&self, answer: Response<AnswerBody>, asked: &Asked, goes_on: bool) -> Result<(), ConnectionError> {
+    /// Writes an answer, as fast as it comes and the client takes it. Tells whether another may follow it.
+    async fn say(&self, answer: Response<AnswerBody>, asked: &Asked, goes_on: bool) -> Result<bool, ConnectionError> {
         let (mut parts, mut body) = answer.into_parts();
         let (mut framing, says_none) = asked.framing(parts.status, &body);
         let goes_on = goes_on && framing != Framing::UntilEnd;
@@ -217,7 +219,7 @@ impl ClientEnd {
                     }
                 }
                 if out.is_empty() {
-                    return if has_ended { Poll::Ready(Ok(())) } else { self.poll_left(cx).map(Err) };
+                    return if has_ended { Poll::Ready(Ok(goes_on)) } else { self.poll_left(cx).map(Err) };
                 }
                 let written = out.poll_write(cx, &mut self.inner().wire);
                 ready!(written).map_err(|error| broken(&error))?;
@@ -296,8 +298,8 @@ impl Inner {
     }
 
     /// Nothing is added to the head any more: refused for what it is, if it can be, and else for being cut off.
-    fn cut_off(&mut self, why: Fault, limits: Limits, client: &Client) -> Option<RequestHead> {
-        client.head.stop();
+    fn cut_off(&mut self, why: Fault, limits: Limits, clock: &HeadClock) -> Option<RequestHead> {
+        clock.stop();
         self.judge(limits).unwrap_or_else(|| {
             (self.fault, self.is_due) = (Some(why), why.status().is_some());
             None

@@ -1,6 +1,8 @@
 //! Heads and bodies alone: what is taken, what is refused, and that neither depends on how the bytes come in.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
+mod outbox;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
