@@ -16,6 +16,7 @@ mod hygiene;
 mod identity;
 mod keep;
 mod leash;
+pub(super) mod measured;
 mod pool;
 mod request;
 mod route;
