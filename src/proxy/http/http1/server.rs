@@ -199,17 +199,15 @@ impl ClientEnd {
     async fn say(&self, answer: Response<AnswerBody>, asked: &Asked, goes_on: bool) -> Result<bool, ConnectionError> {
         let (mut parts, mut body) = answer.into_parts();
         let (mut framing, says_none) = asked.framing(parts.status, &body);
-        let goes_on = goes_on && framing != Framing::UntilEnd;
+        let (mut out, goes_on) = self.inner().begin_answer(goes_on && framing != Framing::UntilEnd);
         if asked.version == Version::HTTP_10 && goes_on {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-        } else if !goes_on {
-            // Where the protocol changes, `upgrade` stands there already.
-            parts.headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        } else if !goes_on && !asked.gives_over(parts.status) {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if framing == Framing::Nothing && (parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT) {
             parts.headers.remove(CONTENT_LENGTH); // RFC 9110 §8.6
         }
-        let mut out = Outbox::default();
         out.put_answer(asked.version, parts.status, &parts.headers, &framing, says_none);
         drop(parts);
         let mut has_ended = false;
@@ -248,13 +246,7 @@ impl ClientEnd {
         let mut left = DISCARD_BYTES;
         let discarded = poll_fn(|cx| {
             loop {
-                let frame = {
-                    let mut inner = self.inner();
-                    if !matches!(inner.leave, Leave::No) {
-                        return Poll::Ready(false); // it may come, or not, and may look like a request
-                    }
-                    ready!(inner.poll_frame(cx, self.limits))
-                };
+                let frame = ready!(self.inner().poll_frame(cx, self.limits));
                 match frame {
                     None => return Poll::Ready(true),
                     Some(Err(_)) => return Poll::Ready(false),
@@ -317,6 +309,17 @@ impl Inner {
             (self.fault, self.is_due) = (Some(why), why.status().is_some());
             None
         })
+    }
+
+    /// An answer begins. What of a leave was begun stands before it, and none is given any more; who waits for it may send the body or not, and
+    /// what comes then may look like a request: nothing may follow this answer.
+    fn begin_answer(&mut self, goes_on: bool) -> (Outbox, bool) {
+        let waits = matches!(self.leave, Leave::Expected);
+        let begun = match std::mem::replace(&mut self.leave, Leave::No) {
+            Leave::Given(begun) => begun,
+            Leave::Expected | Leave::No => Outbox::default(),
+        };
+        (begun, goes_on && !waits && !self.is_ending)
     }
 
     /// Nobody's is what is left of the body: who still waits for it is told that it breaks off.
