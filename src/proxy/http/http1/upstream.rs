@@ -217,11 +217,15 @@ impl Http1 {
         self.heard
     }
 
+    /// Whether the request was sent to its end.
+    pub(in crate::proxy::http) fn has_asked(&self) -> bool {
+        self.sending.is_none() && self.out.is_empty() && self.unsent.is_none()
+    }
+
     /// Whether the request and its answer are all through, and another may follow.
     pub(in crate::proxy::http) fn is_free(&self) -> bool {
-        let is_sent = self.sending.is_none() && self.out.is_empty() && self.unsent.is_none();
         // What it says beyond its answer is the answer to nothing (RFC 9112 §9.2).
-        self.goes_on && is_sent && self.answer.has_ended() && self.held.is_empty()
+        self.goes_on && self.has_asked() && self.answer.has_ended() && self.held.is_empty()
     }
 
     /// Whether it still stands, and has said nothing unasked, as far as we have been told.
