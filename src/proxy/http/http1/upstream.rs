@@ -74,11 +74,12 @@ impl Http1 {
 
     /// Puts a request on it, to be sent while its answer is waited for.
     pub(in crate::proxy::http) fn ask(&mut self, request: &Parts, body: Option<RequestBody>) {
+        let body = body.filter(|body| !body.is_end_stream());
         let size = body.as_ref().map_or_else(|| SizeHint::with_exact(0), RequestBody::size_hint);
         let framing = self.out.put_request(&request.method, &request.uri, &request.headers, &size);
         self.method.clone_from(&request.method);
         self.heard = false;
-        self.sending = body.filter(|body| !body.is_end_stream()).map(|body| (body, framing));
+        self.sending = body.map(|body| (body, framing));
     }
 
     /// Waits for the head of the answer, and sends the request meanwhile. Interim answers are passed over (RFC 9110 §15.2), but for the leave to
