@@ -10,13 +10,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, sleep};
 
 use super::Place;
 use super::balance::Endpoint;
 use super::body::RequestBody;
-use super::leash::Leash;
+use super::gather::Gathering;
 use super::server::Server;
 use crate::config::HttpLimits;
 use crate::proxy::wire::Wire;
@@ -87,7 +88,32 @@ struct Use {
     waiting_since: AtomicUsize,
 }
 
-type Driver = http2::Connection<TokioIo<Leash>, RequestBody, TokioExecutor>;
+type Driver = http2::Connection<TokioIo<Gathering<Wire>>, RequestBody, Tasks>;
+
+/// Runs what hyper makes of an HTTP/2 connection to a target: first the task that speaks on its wire, then some for each request.
+#[derive(Clone)]
+struct Tasks(Arc<Mutex<Option<Gathering<Wire>>>>);
+
+impl Tasks {
+    fn on(wire: Gathering<Wire>) -> Self {
+        Self(Arc::new(Mutex::new(Some(wire))))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        let Some(wire) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            tokio::spawn(future);
+            return;
+        };
+        let mut speaking = Box::pin(future);
+        tokio::spawn(poll_fn(move |cx| {
+            let done = speaking.as_mut().poll(cx);
+            wire.write_out(cx);
+            done
+        }));
+    }
+}
 
 impl Use {
     fn driver(&self) -> MutexGuard<'_, Option<Driver>> {
@@ -134,7 +160,8 @@ impl Http2 {
     ) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let (max_streams, window) = room(limits, server.is_some());
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let wire = Gathering::new(wire);
+        let mut builder = http2::Builder::new(Tasks::on(wire.clone()));
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
@@ -144,7 +171,7 @@ impl Http2 {
             .max_send_buf_size(limits.stream_buffer)
             .max_header_list_size(small(limits.max_header_bytes));
         // It says its part, and does not wait for the peer's.
-        let (sender, driver) = builder.handshake(TokioIo::new(Leash::new(wire).0)).await?;
+        let (sender, driver) = builder.handshake(TokioIo::new(wire)).await?;
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams,

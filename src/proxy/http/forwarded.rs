@@ -97,8 +97,9 @@ fn remove_other_spellings(headers: &mut HeaderMap) {
     let is_near = |name: &&HeaderName| {
         (X_FORWARDED_FOR.as_str().len()..=X_FORWARDED_PROTO.as_str().len()).contains(&name.as_str().len())
     };
+    // Nearly always they are the names themselves: those are told by comparing bytes.
     let is_other = |name: &&HeaderName| {
-        is_near(name) && names.iter().any(|known| folds_to(name.as_str(), known.as_str()) && known != *name)
+        is_near(name) && !names.contains(name) && names.iter().any(|known| folds_to(name.as_str(), known.as_str()))
     };
     let found: Vec<HeaderName> = headers.keys().filter(is_other).cloned().collect();
     for name in found {
@@ -211,11 +212,12 @@ impl Id {
 
     /// Its text.
     pub(super) fn to_hex(self) -> [u8; 32] {
-        let number = u128::from(self.high) << 64 | u128::from(self.low);
-        std::array::from_fn(|place| {
-            let digit = (number >> (4 * (31 - place)) & 15) as u8;
-            if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
-        })
+        let digit = |value: u8| value + b'0' + if value > 9 { b'a' - b'0' - 10 } else { 0 };
+        let mut text = [0; 32];
+        for (place, byte) in text.chunks_exact_mut(2).zip(self.to_bytes()) {
+            place.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        text
     }
 
     /// Its text as a header.

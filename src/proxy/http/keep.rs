@@ -128,7 +128,7 @@ impl Keeper {
                 drop(serving);
                 self.part(end, connection).await
             }
-            (Ok(()), Speaking::Http2(_)) => Ok(()),
+            (Ok(()), Speaking::Http2(..)) => Ok(()),
         };
         let (read, written) = (client.leash.read(), client.leash.written());
         connection.record.requests(client.requests());

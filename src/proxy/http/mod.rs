@@ -11,6 +11,7 @@ mod connect;
 mod exchange;
 mod forward;
 mod forwarded;
+mod gather;
 mod head_clock;
 mod http1;
 mod hygiene;

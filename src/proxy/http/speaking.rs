@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::body::{AnswerBody, Received};
 use super::client::Client;
+use super::gather::Gathering;
 use super::http1::{ClientEnd, Limits, Protocol};
 use super::leash::Leash;
 use super::told;
@@ -34,8 +35,11 @@ type Serving = Pin<Box<dyn Future<Output = Result<(), ConnectionError>> + Send>>
 /// A connection that is being served.
 pub(super) enum Speaking {
     Http1(Serving, Arc<ClientEnd>),
-    Http2(Pin<Box<dyn Http2Connection>>),
+    Http2(Pin<Box<dyn Http2Connection>>, ClientWire),
 }
+
+/// What HTTP/2 speaks on.
+type ClientWire = Gathering<Leash>;
 
 /// hyper's connection, whatever serves its requests.
 pub(super) trait Http2Connection: Future<Output = hyper::Result<()>> + Send {
@@ -43,7 +47,7 @@ pub(super) trait Http2Connection: Future<Output = hyper::Result<()>> + Send {
     fn call_last(self: Pin<&mut Self>);
 }
 
-impl<S> Http2Connection for http2::Connection<TokioIo<Leash>, S, Streams>
+impl<S> Http2Connection for http2::Connection<TokioIo<ClientWire>, S, Streams>
 where
     S: hyper::service::HttpService<Incoming, ResBody = AnswerBody, Error = Infallible, Future: Send + 'static> + Send,
 {
@@ -76,10 +80,12 @@ impl Speaking {
                 let answer = Arc::new(answer);
                 let service = service_fn(move |request: Request<Incoming>| {
                     let answered = answer(request.map(Received::Http2));
-                    async move { Ok::<_, Infallible>(answered.await) }
+                    // Boxed: hyper and tokio move it about, and it is large.
+                    Box::pin(async move { Ok::<_, Infallible>(answered.await) })
                 });
-                let io = TokioIo::new(wire.rewound(first));
-                Self::Http2(Box::pin(http2_builder(limits).serve_connection(io, service)))
+                let wire = Gathering::new(wire.rewound(first));
+                let hyper = http2_builder(limits).serve_connection(TokioIo::new(wire.clone()), service);
+                Self::Http2(Box::pin(hyper), wire)
             }
         }
     }
@@ -91,10 +97,14 @@ impl Speaking {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         match self {
             Self::Http1(serving, _) => serving.as_mut().poll(cx),
-            Self::Http2(connection) => connection.as_mut().poll(cx).map_err(|error| match is_flood(&error) {
-                true => ConnectionError::Flooded,
-                false => ConnectionError::Http(told(&error)),
-            }),
+            Self::Http2(connection, wire) => {
+                let done = connection.as_mut().poll(cx);
+                wire.write_out(cx);
+                done.map_err(|error| match is_flood(&error) {
+                    true => ConnectionError::Flooded,
+                    false => ConnectionError::Http(told(&error)),
+                })
+            }
         }
     }
 
@@ -109,7 +119,7 @@ impl Speaking {
     /// Lets nothing new in: HTTP/2 says so at once (RFC 9113 §6.8), HTTP/1.1 with its next answer.
     pub(super) fn call_last(&mut self, client: &Client) {
         client.call_last();
-        if let Self::Http2(connection) = self {
+        if let Self::Http2(connection, _) = self {
             connection.as_mut().call_last();
         }
     }
@@ -118,7 +128,7 @@ impl Speaking {
     pub(super) fn end_idle(&mut self) {
         match self {
             Self::Http1(_, end) => end.end_idle(),
-            Self::Http2(connection) => connection.as_mut().call_last(),
+            Self::Http2(connection, _) => connection.as_mut().call_last(),
         }
     }
 }
