@@ -49,7 +49,11 @@ impl Received {
         match self {
             Self::Nothing => Poll::Ready(None),
             Self::Http1(stream) => stream.poll_frame(cx).map_err(|error| error.to_string()),
-            Self::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|error| told(&error)),
+            Self::Http2(incoming) => match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                // hyper takes a stream that is reset without an error for one that has ended, wherever that is.
+                None if !incoming.is_end_stream() => Poll::Ready(Some(Err("its stream was reset".into()))),
+                frame => Poll::Ready(frame.map(|frame| frame.map_err(|error| told(&error)))),
+            },
         }
     }
 

@@ -191,6 +191,11 @@ impl Client {
         );
     }
 
+    /// What the connection goes on with, if it does so with other bytes than HTTP's.
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn ongoing(&self) -> MutexGuard<'_, Vec<Arc<Exchange>>> {
         self.ongoing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -120,6 +120,8 @@ impl Keeper {
                     client.leash.cut();
                 }
                 speaking.hang_up();
+                // One that nobody took over holds on to the client, and so to itself.
+                drop(client.take_tunnel());
                 Err(error)
             }
             (Ok(()), Speaking::Http1(serving, end)) => {
@@ -267,7 +269,7 @@ impl Keeper {
 
     /// After the last request of HTTP/1.1: the connection goes on as a tunnel, or the client is told what was wrong with what it said.
     async fn part(&mut self, end: Arc<ClientEnd>, connection: &mut Connection) -> Result<(), ConnectionError> {
-        let tunnel = self.client.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let tunnel = self.client.take_tunnel();
         let Remains { wire, leftover: said, fault, is_due } = end.remains();
         let Some(mut wire) = wire.into_wire() else { return Ok(()) };
         if let Some(tunnel) = tunnel {

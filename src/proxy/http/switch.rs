@@ -76,6 +76,13 @@ impl Gateway {
         if !agreed {
             return Ok(Answered::Relayed(answer, lease));
         }
+        if let Over::Http1(connection) = &lease.over
+            && !connection.has_asked()
+        {
+            // What is left of the body would be the first bytes of the other protocol (RFC 9110 §7.8).
+            let reason = "the upstream changed the protocol before it had the whole request";
+            return Err(Refused::new(Class::UpstreamFailed, &reason));
+        }
         let (parts, ()) = answer.into_parts();
         let end = match lease {
             Lease { over: Over::Http1(connection), claim, whom } => {

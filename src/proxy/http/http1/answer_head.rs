@@ -112,7 +112,9 @@ fn read(response: &Response<'_, '_>, bytes: &Bytes, method: &Method, len: usize)
         (Some(length), false) => Body::of_length(length),
         (None, false) => Body::UntilEnd,
     };
-    let keeps_alive = stays_open.unwrap_or(minor > 0) && !matches!(body, Body::UntilEnd);
+    // Some send the body that they announce where there is none; what comes then must not be the next answer.
+    let is_odd = status == StatusCode::NO_CONTENT && (is_chunked || length.is_some_and(|length| length > 0));
+    let keeps_alive = stays_open.unwrap_or(minor > 0) && !matches!(body, Body::UntilEnd) && !is_odd;
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     Ok(AnswerHead { len, status, version, headers, body, keeps_alive })
 }

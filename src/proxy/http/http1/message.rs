@@ -20,6 +20,8 @@ pub(super) enum Body {
     UntilEnd,
     /// Nothing.
     Ended,
+    /// Nobody knows: it was not as it should be, and its bytes are not looked at a second time.
+    Broken(Fault),
 }
 
 impl Body {
@@ -40,7 +42,7 @@ impl Body {
         match self {
             Self::Length(left) => Some(*left),
             Self::Ended => Some(0),
-            Self::Chunked(_) | Self::UntilEnd => None,
+            Self::Chunked(_) | Self::UntilEnd | Self::Broken(_) => None,
         }
     }
 
@@ -56,20 +58,25 @@ impl Body {
         limits: Limits,
     ) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
         loop {
-            if self.has_ended() {
-                return Poll::Ready(None);
+            match self {
+                Self::Ended => return Poll::Ready(None),
+                Self::Broken(fault) => return Poll::Ready(Some(Err((*fault).into()))),
+                Self::Length(_) | Self::Chunked(_) | Self::UntilEnd => {}
             }
             if !held.is_empty() {
                 match self.take(held, limits) {
                     Ok(None) if self.has_ended() => return Poll::Ready(None),
                     Ok(None) => {}
                     Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                    Err(fault) => return Poll::Ready(Some(Err(fault.into()))),
+                    Err(fault) => {
+                        *self = Self::Broken(fault);
+                        return Poll::Ready(Some(Err(fault.into())));
+                    }
                 }
             }
             match ready!(held.poll_read(cx, io)) {
                 Ok(0) if matches!(self, Self::UntilEnd) => *self = Self::Ended,
-                Ok(0) => return Poll::Ready(Some(Err(Fault::Truncated.into()))),
+                Ok(0) => *self = Self::Broken(Fault::Truncated),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
@@ -101,7 +108,7 @@ impl Body {
                 Ok(trailers.map(Frame::trailers))
             }
             Self::UntilEnd => Ok(Some(Frame::data(held.take(usize::MAX)))),
-            Self::Ended => Ok(None),
+            Self::Ended | Self::Broken(_) => Ok(None),
         }
     }
 }

@@ -70,8 +70,10 @@ impl Outbox {
         for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
             self.put(part.as_bytes());
         }
-        // A method that is usually sent with a body says so when there is none (RFC 9110 §8.6).
-        let says_none = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        // A method that is usually sent with a body says so when there is none (RFC 9110 §8.6). So does one whose body became another's: a length
+        // of nothing would make the next request a body.
+        let says_none =
+            matches!(*method, Method::POST | Method::PUT | Method::PATCH) || headers.contains_key(CONTENT_LENGTH);
         let framing = match body.exact() {
             Some(0) => Framing::Nothing,
             Some(length) => Framing::Length(length),

@@ -1,18 +1,20 @@
 //! A client's connection, from request to request: a head is read and judged, its body goes to whoever asks for it, the answer is written. One request
 //! at a time: what a client sends ahead waits where it came.
 
+mod stream;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as HttpBody, Frame};
 use tokio::time::timeout;
 
 use super::asked::Asked;
@@ -25,6 +27,8 @@ use crate::proxy::error::ConnectionError;
 use crate::proxy::http::body::{AnswerBody, Received};
 use crate::proxy::http::head_clock::HeadClock;
 use crate::proxy::http::leash::Leash;
+
+pub(in crate::proxy::http) use stream::RequestStream;
 
 /// For how long, and for how many bytes, the rest of a request's body is taken that nobody wanted, so that the connection can go on.
 const DISCARD: Duration = Duration::from_secs(1);
@@ -50,6 +54,9 @@ struct Inner {
     is_due: bool,
     /// No further request is waited for.
     is_ending: bool,
+    /// Who waits for more of the body, and who for the client to leave: the body may be read by another task than the one that serves.
+    reader: Option<Waker>,
+    watcher: Option<Waker>,
 }
 
 enum Leave {
@@ -81,6 +88,8 @@ impl ClientEnd {
             fault: None,
             is_due: false,
             is_ending: false,
+            reader: None,
+            watcher: None,
         };
         Arc::new(Self { inner: Mutex::new(inner), limits })
     }
@@ -155,8 +164,7 @@ impl ClientEnd {
         if inner.body.has_ended() {
             return Received::Nothing;
         }
-        let (number, left) = (inner.number, inner.body.left());
-        Received::Http1(RequestStream { end: self.clone(), number, left, has_ended: false })
+        Received::Http1(RequestStream::new(self.clone(), inner.number, inner.body.left()))
     }
 
     /// Waits for an answer, unless the client leaves before: then nobody does any longer.
@@ -173,6 +181,9 @@ impl ClientEnd {
     fn poll_left(&self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         let mut inner = self.inner();
         let inner = &mut *inner;
+        if !inner.body.has_ended() {
+            inner.watcher = Some(cx.waker().clone());
+        }
         while inner.body.has_ended() && inner.held.len() <= self.limits.max_header_bytes {
             ready!(inner.wire.poll_heard(cx));
             match ready!(inner.held.poll_read(cx, &mut inner.wire)) {
@@ -188,17 +199,15 @@ impl ClientEnd {
     async fn say(&self, answer: Response<AnswerBody>, asked: &Asked, goes_on: bool) -> Result<bool, ConnectionError> {
         let (mut parts, mut body) = answer.into_parts();
         let (mut framing, says_none) = asked.framing(parts.status, &body);
-        let goes_on = goes_on && framing != Framing::UntilEnd;
+        let (mut out, goes_on) = self.inner().begin_answer(goes_on && framing != Framing::UntilEnd);
         if asked.version == Version::HTTP_10 && goes_on {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-        } else if !goes_on {
-            // Where the protocol changes, `upgrade` stands there already.
-            parts.headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        } else if !goes_on && !asked.gives_over(parts.status) {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if framing == Framing::Nothing && (parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT) {
             parts.headers.remove(CONTENT_LENGTH); // RFC 9110 §8.6
         }
-        let mut out = Outbox::default();
         out.put_answer(asked.version, parts.status, &parts.headers, &framing, says_none);
         drop(parts);
         let mut has_ended = false;
@@ -233,16 +242,11 @@ impl ClientEnd {
         if self.inner().body.has_ended() {
             return true;
         }
+        self.inner().abandon();
         let mut left = DISCARD_BYTES;
         let discarded = poll_fn(|cx| {
             loop {
-                let frame = {
-                    let mut inner = self.inner();
-                    if !matches!(inner.leave, Leave::No) {
-                        return Poll::Ready(false); // it may come, or not, and may look like a request
-                    }
-                    ready!(inner.poll_frame(cx, self.limits))
-                };
+                let frame = ready!(self.inner().poll_frame(cx, self.limits));
                 match frame {
                     None => return Poll::Ready(true),
                     Some(Err(_)) => return Poll::Ready(false),
@@ -262,10 +266,10 @@ impl ClientEnd {
         self.inner().is_ending = true;
     }
 
-    /// What is left, once nobody serves it any more. Who still holds the body of a request finds that it is over.
+    /// What is left, once nobody serves it any more.
     pub(in crate::proxy::http) fn remains(&self) -> Remains {
         let mut inner = self.inner();
-        inner.number += 1;
+        inner.abandon();
         Remains {
             wire: std::mem::take(&mut inner.wire),
             leftover: inner.held.take(usize::MAX),
@@ -286,6 +290,7 @@ impl Inner {
             Ok(Some(mut head)) => {
                 self.held.take(head.len);
                 self.number += 1;
+                (self.reader, self.watcher) = (None, None);
                 self.leave = if head.expects_leave { Leave::Expected } else { Leave::No };
                 self.body = std::mem::replace(&mut head.body, Body::Ended);
                 Some(Some(head))
@@ -304,6 +309,25 @@ impl Inner {
             (self.fault, self.is_due) = (Some(why), why.status().is_some());
             None
         })
+    }
+
+    /// An answer begins. What of a leave was begun stands before it, and none is given any more; who waits for it may send the body or not, and
+    /// what comes then may look like a request: nothing may follow this answer.
+    fn begin_answer(&mut self, goes_on: bool) -> (Outbox, bool) {
+        let waits = matches!(self.leave, Leave::Expected);
+        let begun = match std::mem::replace(&mut self.leave, Leave::No) {
+            Leave::Given(begun) => begun,
+            Leave::Expected | Leave::No => Outbox::default(),
+        };
+        (begun, goes_on && !waits && !self.is_ending)
+    }
+
+    /// Nobody's is what is left of the body: who still waits for it is told that it breaks off.
+    fn abandon(&mut self) {
+        self.number += 1;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 
     /// The next part of the request's body. The client is told that it is wanted, if it waits for that.
@@ -327,38 +351,6 @@ impl Inner {
             self.fault.get_or_insert(*fault);
         }
         Poll::Ready(frame)
-    }
-}
-
-/// The body of a request under way.
-pub(in crate::proxy::http) struct RequestStream {
-    end: Arc<ClientEnd>,
-    number: u64,
-    left: Option<u64>,
-    has_ended: bool,
-}
-
-impl RequestStream {
-    pub(in crate::proxy::http) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
-        let mut inner = self.end.inner();
-        if self.has_ended || inner.number != self.number {
-            return Poll::Ready(None);
-        }
-        let frame = ready!(inner.poll_frame(cx, self.end.limits));
-        self.left = inner.body.left();
-        self.has_ended = !matches!(frame, Some(Ok(_))) || inner.body.has_ended();
-        Poll::Ready(frame)
-    }
-
-    pub(in crate::proxy::http) fn is_end_stream(&self) -> bool {
-        self.has_ended
-    }
-
-    pub(in crate::proxy::http) fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod outbox;
+mod served;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,7 +16,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::held::Held;
 use super::request_head::{RequestHead, examine};
 use super::samples::{GOOD, LIMITS, a_stream, broken_bodies, refusals};
-use super::{Fault, Unreadable};
+use super::{Fault, Protocol, Unreadable, sniff};
 
 /// A stream that gives prepared pieces, and then ends or waits.
 struct Script {
@@ -157,6 +159,63 @@ fn the_target_is_taken_as_a_uri_takes_it() {
             assert_eq!(examine(&head, LIMITS).is_ok(), good, "{:?}", String::from_utf8_lossy(&target));
         }
     }
+}
+
+#[tokio::test]
+async fn the_first_bytes_tell_which_http_a_client_speaks() {
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for (sent, takes_http2, expected) in [
+        (PREFACE.to_owned(), true, Some(Protocol::Http2)),
+        (PREFACE.to_owned(), false, Some(Protocol::Http1)),
+        (format!("{PREFACE}\0\0\0\x04\0\0\0\0\0"), true, Some(Protocol::Http2)),
+        ("PRI * HTTP/2.0\r\n\r\nXM".into(), true, Some(Protocol::Http1)),
+        ("PUT / HTTP/1.1\r\n\r\n".into(), true, Some(Protocol::Http1)),
+        ("PR".into(), true, Some(Protocol::Http1)),
+        (String::new(), true, None),
+    ] {
+        let pieces = sent.bytes().map(|byte| vec![byte]).collect();
+        let mut script = Script { pieces, ends: true };
+        let heard = sniff(&mut script, takes_http2).await.unwrap().map(|(protocol, mut first)| {
+            first = [&*first, &*script.pieces.into_iter().flatten().collect::<Vec<_>>()].concat().into();
+            (protocol, first)
+        });
+        assert_eq!(heard, expected.map(|protocol| (protocol, Bytes::from(sent))));
+    }
+}
+
+#[test]
+fn what_is_at_rest_holds_no_memory() {
+    let mut script = Script {
+        pieces: [GOOD.concat().into_bytes(), b"GET / HT".to_vec(), b"TP/1.1\r\n\r\n".to_vec()].into(),
+        ends: false,
+    };
+    let (cx, mut held) = (&mut Context::from_waker(Waker::noop()), Held::default());
+    let mut heads = 0;
+    while let Poll::Ready(Ok(Some(mut head))) = head(cx, &mut held, &mut script) {
+        while let Poll::Ready(Some(frame)) = head.body.poll_frame(cx, &mut held, &mut script, LIMITS) {
+            frame.unwrap();
+        }
+        heads += 1;
+    }
+    assert_eq!((heads, held.len()), (GOOD.len() + 1, 0));
+    let rest = held.take(usize::MAX).try_into_mut();
+    assert_eq!(rest.map(|rest| rest.capacity()).unwrap_or_default(), 0);
+}
+
+#[test]
+fn what_comes_bit_by_bit_is_looked_at_when_a_line_has_come() {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let (mut held, mut looks) = (Held::default(), 0);
+    for byte in b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" {
+        let mut script = Script { pieces: [vec![*byte]].into(), ends: false };
+        assert!(held.poll_read(cx, &mut script).is_ready());
+        if held.is_worth_a_look(1000) {
+            held.was_looked_at();
+            looks += 1;
+        }
+    }
+    assert_eq!((looks, held.len()), (4, 27), "at the first byte, and at each line end");
+    assert!(!held.is_worth_a_look(27) && held.take(5) == "GET /" && held.is_worth_a_look(1000));
 }
 
 proptest! {

@@ -74,11 +74,12 @@ impl Http1 {
 
     /// Puts a request on it, to be sent while its answer is waited for.
     pub(in crate::proxy::http) fn ask(&mut self, request: &Parts, body: Option<RequestBody>) {
+        let body = body.filter(|body| !body.is_end_stream());
         let size = body.as_ref().map_or_else(|| SizeHint::with_exact(0), RequestBody::size_hint);
         let framing = self.out.put_request(&request.method, &request.uri, &request.headers, &size);
         self.method.clone_from(&request.method);
         self.heard = false;
-        self.sending = body.filter(|body| !body.is_end_stream()).map(|body| (body, framing));
+        self.sending = body.map(|body| (body, framing));
     }
 
     /// Waits for the head of the answer, and sends the request meanwhile. Interim answers are passed over (RFC 9110 §15.2), but for the leave to
@@ -217,11 +218,15 @@ impl Http1 {
         self.heard
     }
 
+    /// Whether the request was sent to its end.
+    pub(in crate::proxy::http) fn has_asked(&self) -> bool {
+        self.sending.is_none() && self.out.is_empty() && self.unsent.is_none()
+    }
+
     /// Whether the request and its answer are all through, and another may follow.
     pub(in crate::proxy::http) fn is_free(&self) -> bool {
-        let is_sent = self.sending.is_none() && self.out.is_empty() && self.unsent.is_none();
         // What it says beyond its answer is the answer to nothing (RFC 9112 §9.2).
-        self.goes_on && is_sent && self.answer.has_ended() && self.held.is_empty()
+        self.goes_on && self.has_asked() && self.answer.has_ended() && self.held.is_empty()
     }
 
     /// Whether it still stands, and has said nothing unasked, as far as we have been told.
