@@ -16,6 +16,7 @@ use super::gate::{Gate, Protocol};
 use super::gather::Gathering;
 use super::leash::Leash;
 use crate::config::HttpLimits;
+use crate::proxy::crew::Crew;
 use crate::proxy::stream::Streams;
 
 /// What hyper may hold of a client's bytes, and of the answers to it, on an HTTP/1.1 connection, besides a head.
@@ -45,10 +46,16 @@ impl<S> Requests for S where
 /// A connection in hyper's hands.
 pub(super) enum Speaking<S: HttpService<Incoming>> {
     Http1(Box<http1::Connection<Gate<Leash>, S>>),
-    Http2(Pin<Box<http2::Connection<TokioIo<ClientWire>, S, Streams>>>, ClientWire),
+    Http2(Box<Http2<S>>),
 }
 
-/// What HTTP/2 speaks on.
+/// A connection of HTTP/2, and the work on its streams.
+pub(super) struct Http2<S: HttpService<Incoming>> {
+    hyper: Pin<Box<http2::Connection<TokioIo<ClientWire>, S, Streams>>>,
+    wire: ClientWire,
+    crew: Crew,
+}
+
 type ClientWire = Gathering<Gate<Leash>>;
 
 impl<S: Requests> Speaking<S> {
@@ -66,9 +73,10 @@ impl<S: Requests> Speaking<S> {
                 Self::Http1(Box::new(builder.serve_connection(gate, requests)))
             }
             Protocol::Http2 => {
-                let wire = Gathering::new(gate);
-                let hyper = http2_builder(limits).serve_connection(TokioIo::new(wire.clone()), requests);
-                Self::Http2(Box::pin(hyper), wire)
+                let (wire, crew) = (Gathering::new(gate), Crew::new());
+                let builder = http2_builder(Streams::within(&crew), limits);
+                let hyper = Box::pin(builder.serve_connection(TokioIo::new(wire.clone()), requests));
+                Self::Http2(Box::new(Http2 { hyper, wire, crew }))
             }
         }
     }
@@ -76,19 +84,15 @@ impl<S: Requests> Speaking<S> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         match self {
             Self::Http1(connection) => Pin::new(&mut **connection).poll(cx),
-            Self::Http2(connection, wire) => {
-                let done = connection.as_mut().poll(cx);
-                wire.write_out(cx);
-                done
-            }
+            Self::Http2(connection) => connection.poll(cx),
         }
     }
 
     /// Lets nothing new in: HTTP/2 says so at once (RFC 9113 §6.8), HTTP/1.1 with its next answer.
     pub(super) fn call_last(&mut self, client: &Client) {
         client.call_last();
-        if let Self::Http2(connection, _) = self {
-            connection.as_mut().graceful_shutdown();
+        if let Self::Http2(connection) = self {
+            connection.end();
         }
     }
 
@@ -96,8 +100,24 @@ impl<S: Requests> Speaking<S> {
     pub(super) fn end_idle(&mut self) {
         match self {
             Self::Http1(connection) => Pin::new(&mut **connection).graceful_shutdown(),
-            Self::Http2(connection, _) => connection.as_mut().graceful_shutdown(),
+            Self::Http2(connection) => connection.end(),
         }
+    }
+}
+
+impl<S: Requests> Http2<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let Self { hyper, wire, crew } = self;
+        crew.poll(cx, |cx| {
+            let done = hyper.as_mut().poll(cx);
+            wire.write_out(cx);
+            done
+        })
+    }
+
+    fn end(&mut self) {
+        self.hyper.as_mut().graceful_shutdown();
+        self.crew.rouse();
     }
 }
 
@@ -114,9 +134,9 @@ fn send_buffer(limits: &HttpLimits) -> usize {
     limits.stream_buffer.min(share.max(LEAST_SEND_BUFFER))
 }
 
-fn http2_builder(limits: &HttpLimits) -> http2::Builder<Streams> {
+fn http2_builder(streams: Streams, limits: &HttpLimits) -> http2::Builder<Streams> {
     let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
-    let mut builder = http2::Builder::new(Streams);
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
