@@ -83,6 +83,9 @@
 //!   and its answer are one turn of one task: 68,300 instructions became 50,100 at once. We would change this for a strict hyper at that price.
 //! - **No HTTP/1.1 upstream connection has a task.** The request that is on it moves it on, so a request crosses no thread and wakes nobody; a
 //!   waiting one is looked at when it is taken. HTTP/2 connections, which many share, have theirs.
+//! - **An HTTP/2 connection and the work on its streams are one task** (`proxy/crew.rs`), on either side. A stream is not spawned, its wakes pass the
+//!   scheduler by, and what several have to say goes into one record. One connection therefore keeps one processor busy at most, and a panic
+//!   costs all of its streams.
 //! - **One clock for each client's connection**: it looks at what is under way and cuts what is overdue or no longer allowed; a request sets no timer.
 //! - **One configuration format, no control plane, no async traits of our own**: what is not here cannot break.
 

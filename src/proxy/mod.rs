@@ -1,5 +1,6 @@
 //! Listeners and the connections on them: permit, accept, record, spawn.
 
+mod crew;
 mod dial;
 mod error;
 mod http;
