@@ -1,5 +1,5 @@
-//! Micro-benchmarks of the hot pure parts: SPIFFE ID parsing, patterns, decisions of the policy over 1, 100 and 1,000 rules, verification of a peer's
-//! chain.
+//! Micro-benchmarks of the hot pure parts: SPIFFE ID parsing, patterns, decisions of the policy over 1, 100 and 1,000 rules of many
+//! shapes, verification of a peer's chain.
 #![allow(missing_docs, reason = "criterion's macros write functions without a word")]
 
 use std::error::Error;
@@ -11,7 +11,9 @@ use http::Method;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use svidgate::mint::{Authority, bundle_map};
-use svidgate::policy::{PathPattern, Pattern, Policy, Request, RequestPath, Requests, Rule};
+use svidgate::policy::{
+    Action, Decision, HostPattern, PathPattern, Pattern, Policy, Request, RequestPath, Requests, Rule,
+};
 use svidgate::spiffe::{Leaf, SpiffeId, TrustBundles, TrustDomain, UnixTime, Usage, verify};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -42,46 +44,104 @@ fn ids(criterion: &mut Criterion) {
     });
 }
 
-/// Rules of which the last alone lets the caller's request through; half of those before it speak of others, half of other paths.
-fn policy_of(rules: u32) -> Result<Policy, Box<dyn Error>> {
-    let mut list = Vec::new();
-    for number in 1..rules {
-        let mut rule = if number % 2 == 0 {
-            Rule::allow("other", vec![Pattern::parse(&format!("spiffe://prod.example/ns/shop/sa/other-{number}"))?])
-        } else {
-            Rule::allow("elsewhere", vec![Pattern::parse(CALLER)?])
-        };
-        if number % 2 == 1 {
-            let paths = vec![PathPattern::parse(&format!("/service-{number}/**"))?];
-            rule.requests = Requests { methods: vec![Method::GET], paths, ..Requests::default() };
+/// One rule of many, of which [`LAST`] alone speaks of the caller and its request.
+type Shape = fn(number: u32) -> Result<Rule, Box<dyn Error>>;
+
+/// The number of the rule that lets the request through: it stands behind those numbered from 1.
+const LAST: u32 = 0;
+
+/// What the rules of a policy may differ in.
+const SHAPES: &[(&str, Shape)] = &[
+    ("IDs", differing_ids),
+    ("namespaces", |number| {
+        rule(&format!("spiffe://prod.example/ns/{}/**", word(number, "shop")), Requests::default())
+    }),
+    ("accounts", |number| {
+        rule(&format!("spiffe://prod.example/ns/*/sa/{}", word(number, "frontend")), Requests::default())
+    }),
+    ("paths", differing_paths),
+    ("wildcards in paths", |number| rule(CALLER, of_path(&format!("/*/{}", word(number, "17")))?)),
+    ("hosts", |number| {
+        let hosts = vec![HostPattern::parse(&format!("{}.example", word(number, "orders")))?];
+        rule(CALLER, Requests { hosts, ..Requests::default() })
+    }),
+    ("methods", |number| {
+        let methods = vec![if number == LAST { Method::GET } else { Method::PUT }];
+        rule(CALLER, Requests { methods, ..Requests::default() })
+    }),
+    ("IDs and paths", |number| {
+        if number % 2 == 0 || number == LAST {
+            return differing_ids(number);
         }
-        list.push(rule);
-    }
-    list.push(Rule::allow("callers", vec![Pattern::parse(CALLER)?]));
-    Ok(Policy::new(list))
+        let of_path = of_path(&format!("/service-{number}/**"))?;
+        rule(CALLER, Requests { methods: vec![Method::GET], ..of_path })
+    }),
+    ("denied paths", |number| {
+        if number == LAST {
+            return rule(CALLER, Requests::default());
+        }
+        let denying = rule("spiffe://prod.example/**", of_path(&format!("/service-{number}/**"))?)?;
+        Ok(Rule { action: Action::Deny, ..denying })
+    }),
+];
+
+/// What a rule says of one thing that the request has as `last`.
+fn word(number: u32, last: &str) -> String {
+    if number == LAST { last.to_owned() } else { format!("service-{number}") }
+}
+
+fn differing_ids(number: u32) -> Result<Rule, Box<dyn Error>> {
+    rule(&format!("spiffe://prod.example/ns/shop/sa/{}", word(number, "frontend")), Requests::default())
+}
+
+fn differing_paths(number: u32) -> Result<Rule, Box<dyn Error>> {
+    rule(CALLER, of_path(&format!("/{}/**", word(number, "orders")))?)
+}
+
+fn rule(peer: &str, requests: Requests) -> Result<Rule, Box<dyn Error>> {
+    Ok(Rule { requests, ..Rule::allow("callers", vec![Pattern::parse(peer)?]) })
+}
+
+fn of_path(pattern: &str) -> Result<Requests, Box<dyn Error>> {
+    Ok(Requests { paths: vec![PathPattern::parse(pattern)?], ..Requests::default() })
+}
+
+fn policy_of(rules: u32, shape: Shape) -> Result<Policy, Box<dyn Error>> {
+    Ok(Policy::new((1..rules).chain([LAST]).map(shape).collect::<Result<_, _>>()?))
+}
+
+/// One rule for so many callers, of whom the one that asks is the last.
+fn policy_for(callers: u32) -> Result<Policy, Box<dyn Error>> {
+    let rules = (1..callers).chain([LAST]).map(differing_ids).collect::<Result<Vec<_>, _>>()?;
+    Ok(Policy::new(vec![Rule::allow("callers", rules.into_iter().flat_map(|rule| rule.peers).collect())]))
 }
 
 fn decisions(criterion: &mut Criterion) {
     run(criterion, |criterion| {
         let id = SpiffeId::parse(CALLER)?;
         let stranger = SpiffeId::parse("spiffe://prod.example/ns/shop/sa/stranger")?;
-        let path = RequestPath::parse("/orders/17")?;
+        let (path, elsewhere) = (RequestPath::parse("/orders/17")?, RequestPath::parse("/nowhere")?);
         let request = Request { method: &Method::GET, host: "orders.example", path: Some(&path) };
-        for rules in [1, 100, 1_000] {
-            let policy = policy_of(rules)?;
-            let mut bench = |what: &str, decide: &dyn Fn()| {
-                let name = format!("{what}: {rules} rules");
+        let refused = Request { path: Some(&elsewhere), ..request };
+        for count in [1, 100, 1_000] {
+            let mut bench = |name: String, decide: &dyn Fn() -> Decision| {
                 criterion.bench_function(&name, |bencher| bencher.iter(decide));
             };
-            bench("policy: a peer let in", &|| {
-                black_box(policy.decide(black_box(&id)));
+            for (differ, shape) in SHAPES {
+                let policy = policy_of(count, *shape)?;
+                let decide = || policy.decide_request(black_box(&id), &request);
+                bench(format!("a request let through: {count} rules that differ in {differ}"), &decide);
+            }
+            let policy = policy_for(count)?;
+            let decide = || policy.decide_request(black_box(&id), &request);
+            bench(format!("a request let through: one rule with {count} callers"), &decide);
+            bench(format!("a peer let in: one rule with {count} callers"), &|| policy.decide(black_box(&id)));
+            bench(format!("a stranger kept out: one rule with {count} callers"), &|| {
+                policy.decide(black_box(&stranger))
             });
-            bench("policy: a request let through", &|| {
-                black_box(policy.decide_request(black_box(&id), &request));
-            });
-            bench("policy: a stranger kept out", &|| {
-                black_box(policy.decide(black_box(&stranger)));
-            });
+            let paths = policy_of(count, differing_paths)?;
+            let decide = || paths.decide_request(black_box(&id), &refused);
+            bench(format!("a request refused: {count} rules that differ in paths"), &decide);
         }
         Ok(())
     });

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use super::template::{self, Label};
+use super::trie::{Key, Node, Parts, Step, Tail};
 
 /// The longest host, in bytes (RFC 1035 §3.1, as text without the closing dot).
 const MAX_HOST: usize = 253;
@@ -147,6 +148,27 @@ impl HostPattern {
             Form::Exact(_) => Specificity::Exact,
         }
     }
+}
+
+impl HostPattern {
+    /// As the index holds it: the labels from the right, which [`parts`] gives of a host.
+    pub(super) fn key(&self) -> Key<'_> {
+        let (steps, tail) = match &self.form {
+            Form::Any => (Vec::new(), Tail::Some),
+            Form::Suffix(suffix) => {
+                (suffix.rsplit('.').filter(|label| !label.is_empty()).map(Step::Literal).collect(), Tail::Some)
+            }
+            Form::Template(labels) => (labels.iter().rev().map(Label::step).collect(), Tail::None),
+            Form::Exact(exact) => (exact.rsplit('.').map(Step::Literal).collect(), Tail::None),
+        };
+        Key { steps, tail }
+    }
+}
+
+/// A host (from [`normal_host`]) as the index looks it up. Equals [`HostPattern::matches`].
+pub(super) fn parts(host: &str) -> Parts<impl Iterator<Item = &str> + Clone> {
+    let next = |node: &Node, label: &str| [node.literal(label), None, node.any().filter(|_| template::takes(label))];
+    Parts { parts: host.rsplit('.'), next }
 }
 
 impl Form {

@@ -3,11 +3,14 @@
 mod clause;
 mod decision;
 mod host;
+mod index;
 mod path;
 mod path_pattern;
 mod pattern;
 mod request;
+mod rule_set;
 mod template;
+mod trie;
 
 use std::sync::Arc;
 
@@ -15,6 +18,7 @@ use crate::spiffe::SpiffeId;
 pub use clause::Clause;
 pub use decision::{Decision, Denial, Nearest, Verdict};
 pub use host::{HostError, HostPattern, HostPatternError, Specificity, normal_host};
+use index::Index;
 pub use path::{PathError, RequestPath};
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pattern::{Pattern, PatternError};
@@ -52,17 +56,6 @@ impl Rule {
         Self { name: name.into(), action: Action::Allow, peers, requests: Requests::default(), enforce: true }
     }
 
-    /// The pattern that the peer matches, where the rule has a say in what is asked.
-    fn matching(&self, asked: Asked<'_>) -> Option<&Pattern> {
-        let pattern = self.peers.iter().find(|pattern| pattern.matches(asked.id))?;
-        let speaks = match (asked.request, self.action) {
-            (Some(request), action) => self.requests.compare(request, action).is_ok(),
-            (None, Action::Allow) => true,
-            (None, Action::Deny) => self.requests.are_all(),
-        };
-        speaks.then_some(pattern)
-    }
-
     /// How far what is asked gets in this rule with one of its patterns; `None` for all the way.
     fn reached(&self, pattern: &Pattern, asked: Asked<'_>) -> Option<Reached> {
         match pattern.compare(asked.id) {
@@ -95,15 +88,24 @@ enum Reached {
 
 /// The rules of one listener. The order of the rules never matters for who gets in, or what through: a matching deny wins, else a matching
 /// allow, else it is denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     rules: Vec<Rule>,
+    denying: Index,
+    allowing: Index,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Policy {
     /// A policy of these rules. None at all denies everyone.
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self { rules }
+        let (denying, allowing) = (Index::new(&rules, Action::Deny), Index::new(&rules, Action::Allow));
+        Self { rules, denying, allowing }
     }
 
     /// The rules, as they were given.
@@ -125,41 +127,38 @@ impl Policy {
     }
 
     fn decision(&self, asked: Asked<'_>) -> Decision {
-        let verdict = self.verdict(asked, |rule| rule.enforce);
-        let shadow = if self.rules.iter().all(|rule| rule.enforce) {
-            None
-        } else {
-            Some(self.verdict(asked, |_| true)).filter(|shadow| shadow.is_allowed() != verdict.is_allowed())
-        };
+        let (denying, allowing) = (self.denying.first(asked), self.allowing.first(asked));
+        let verdict = self.verdict(asked, denying.enforced, allowing.enforced);
+        let would_be_allowed = denying.any.is_none() && allowing.any.is_some();
+        let shadow = (would_be_allowed != verdict.is_allowed()).then(|| self.verdict(asked, denying.any, allowing.any));
         Decision { verdict, shadow }
     }
 
-    fn verdict(&self, asked: Asked<'_>, counts: impl Fn(&Rule) -> bool) -> Verdict {
-        let mut allowing = None;
-        for rule in self.rules.iter().filter(|rule| counts(rule)) {
-            // Of the allow rules one is enough, and there may be thousands.
-            if rule.action == Action::Allow && allowing.is_some() {
-                continue;
-            }
-            match (rule.action, rule.matching(asked)) {
-                (Action::Deny, Some(pattern)) => {
-                    return Verdict::Denied(Denial::ByRule { rule: rule.name.clone(), pattern: pattern.clone() });
-                }
-                (Action::Allow, Some(_)) => allowing = Some(&rule.name),
-                (_, None) => {}
-            }
-        }
-        match allowing {
-            Some(rule) => Verdict::Allowed { rule: rule.clone() },
-            None => Verdict::Denied(Denial::NoRule { nearest: self.nearest(asked, counts).map(Box::new) }),
+    /// The verdict where these are the first rules that have a say.
+    fn verdict(&self, asked: Asked<'_>, denying: Option<usize>, allowing: Option<usize>) -> Verdict {
+        match (denying, allowing.and_then(|number| self.rules.get(number))) {
+            (None, Some(rule)) => Verdict::Allowed { rule: rule.name.clone() },
+            (Some(number), _) => Verdict::Denied(self.denied_by(number, asked)),
+            (None, None) => Verdict::Denied(Denial::NoRule { nearest: self.nearest(asked).map(Box::new) }),
         }
     }
 
-    /// The allow rule that came closest: the one in which what is asked gets furthest.
-    fn nearest(&self, asked: Asked<'_>, counts: impl Fn(&Rule) -> bool) -> Option<Nearest> {
-        let rules = self.rules.iter().filter(|rule| counts(rule) && rule.action == Action::Allow);
-        let misses = rules.flat_map(|rule| rule.peers.iter().map(move |pattern| (rule, pattern)));
-        let misses = misses.filter_map(|(rule, pattern)| Some((rule, pattern, rule.reached(pattern, asked)?)));
+    fn denied_by(&self, number: usize, asked: Asked<'_>) -> Denial {
+        let rule = self.rules.get(number);
+        let pattern = self.denying.pattern(number, asked.id);
+        match rule.and_then(|rule| Some((rule, rule.peers.get(pattern?.pattern)?))) {
+            Some((rule, pattern)) => Denial::ByRule { rule: rule.name.clone(), pattern: pattern.clone() },
+            None => Denial::NoRule { nearest: None },
+        }
+    }
+
+    /// The enforced allow rule that came closest: the one in which what is asked gets furthest.
+    fn nearest(&self, asked: Asked<'_>) -> Option<Nearest> {
+        let misses = self.allowing.nearest(asked).filter_map(|place| {
+            let rule = self.rules.get(place.rule)?;
+            let pattern = rule.peers.get(place.pattern)?;
+            Some((rule, pattern, rule.reached(pattern, asked)?))
+        });
         // Of equals the first: `max_by_key` alone would name the last.
         let (rule, pattern, reached) = misses.reduce(|best, next| if next.2 > best.2 { next } else { best })?;
         let clause = rule.clause(pattern, asked, reached)?;

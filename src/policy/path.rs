@@ -39,7 +39,7 @@ impl<'a> RequestPath<'a> {
     }
 
     /// What stands between the slashes; the last segment is empty where the path ends in a slash, all others are not.
-    pub(super) fn segments(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn segments(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.split('/').skip(1)
     }
 }

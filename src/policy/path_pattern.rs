@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::Action;
 use super::path::{self, PathError, RequestPath};
+use super::trie::{Key, Node, Parts, Step, Tail};
 
 /// A pattern that a path matches or not, such as `/orders/*`.
 ///
@@ -71,6 +73,33 @@ impl PathPattern {
         self.segments.iter().all(|pattern| segments.next().is_some_and(|segment| same(pattern, segment)))
             && (self.any_tail || segments.next().is_none())
     }
+}
+
+impl PathPattern {
+    /// As the index holds it: the segments, which [`parts`] gives of a path.
+    pub(super) fn key(&self) -> Key<'_> {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => Step::Literal(text),
+            Segment::Any => Step::Any,
+        });
+        Key { steps: segments.collect(), tail: if self.any_tail { Tail::NoneOrSome } else { Tail::None } }
+    }
+}
+
+/// A path as the index looks it up for rules of one action. Equals [`PathPattern::matches`] for those that allow,
+/// [`PathPattern::matches_any_reading`] for those that deny.
+pub(super) fn parts<'p>(path: &'p RequestPath<'_>, action: Action) -> Parts<impl Iterator<Item = &'p str> + Clone> {
+    let next = match action {
+        Action::Allow => |node: &Node, segment: &str| {
+            [node.literal(segment), None, node.any().filter(|_| !path::name(segment).is_empty())]
+        },
+        Action::Deny => |node: &Node, segment: &str| {
+            let name = path::name(segment);
+            let bare = if name == segment { None } else { node.literal(name) };
+            [node.literal(segment), bare, node.any().filter(|_| !segment.is_empty())]
+        },
+    };
+    Parts { parts: path.segments(), next }
 }
 
 impl Segment {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Clause;
+use super::trie::{Key, Node, Parts, Step, Tail};
 use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 
 /// A pattern that a SPIFFE ID matches or not, such as `spiffe://prod.example/ns/web/sa/*`.
@@ -78,6 +79,16 @@ impl Pattern {
         if self.any_tail == presented.next().is_some() { Ok(()) } else { Err(self.segments.len() + 1) }
     }
 
+    /// As the index holds it: the trust domain and the segments, which [`parts`] gives of an ID.
+    pub(super) fn key(&self) -> Key<'_> {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => Step::Literal(text),
+            Segment::Any => Step::Any,
+        });
+        let tail = if self.any_tail { Tail::Some } else { Tail::None };
+        Key { steps: std::iter::once(Step::Literal(self.trust_domain.as_str())).chain(segments).collect(), tail }
+    }
+
     /// The part at `depth` that `id` does not match, where [`Self::compare`] said so.
     pub(super) fn clause(&self, id: &SpiffeId, depth: usize) -> Clause {
         let Some(index) = depth.checked_sub(1) else {
@@ -93,6 +104,12 @@ impl Pattern {
             None => Clause::TooManySegments { expected: self.segments.len() },
         }
     }
+}
+
+/// An ID as the index looks it up. Equals [`Pattern::compare`].
+pub(super) fn parts(id: &SpiffeId) -> Parts<impl Iterator<Item = &str> + Clone> {
+    let next = |node: &Node, part: &str| [node.literal(part), None, node.any()];
+    Parts { parts: std::iter::once(id.trust_domain().as_str()).chain(id.segments()), next }
 }
 
 impl Segment {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::HostPatternError;
 use super::host::check_label;
+use super::trie::Step;
 
 /// One label of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,10 +46,22 @@ impl Label {
     fn matches(&self, asked: &str) -> bool {
         match self {
             Self::Literal(text) => **text == *asked,
-            // Whatever the caller made of the host: this text goes into addresses and SPIFFE IDs.
-            Self::Placeholder(_) => check_label(asked).is_ok() && !asked.bytes().any(|byte| byte.is_ascii_uppercase()),
+            Self::Placeholder(_) => takes(asked),
         }
     }
+
+    /// As the index holds it.
+    pub(super) fn step(&self) -> Step<'_> {
+        match self {
+            Self::Literal(text) => Step::Literal(text),
+            Self::Placeholder(_) => Step::Any,
+        }
+    }
+}
+
+/// Whether a placeholder takes a label, whatever the caller made of the host: this text goes into addresses and SPIFFE IDs.
+pub(super) fn takes(label: &str) -> bool {
+    check_label(label).is_ok() && !label.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn numbers(labels: &[Label]) -> impl Iterator<Item = usize> {

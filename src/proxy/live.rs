@@ -50,6 +50,16 @@ impl Following {
         Some(self.0.borrow_and_update().clone())
     }
 
+    /// Whether there are orders that were not seen yet.
+    pub(super) fn has_changed(&self) -> bool {
+        self.0.has_changed().unwrap_or_default()
+    }
+
+    /// The orders of this moment; they count as seen.
+    pub(super) fn catch_up(&mut self) -> Orders {
+        self.0.borrow_and_update().clone()
+    }
+
     /// The orders of this moment, seen before or not.
     pub(super) fn now(&self) -> watch::Ref<'_, Orders> {
         self.0.borrow()

@@ -18,6 +18,7 @@ mod stream;
 mod tests;
 mod upstream;
 mod wire;
+mod woken;
 
 use std::io;
 use std::sync::Arc;

@@ -77,6 +77,15 @@ impl Socket {
         self.heard
     }
 
+    /// Ready when there may be something to read, at the price of a look at what the system told last.
+    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let heard = match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        };
+        heard.map(|_| ())
+    }
+
     /// Ends our half, and takes for a moment what still comes: a close on unread bytes would be a reset, and a reset can overtake the last that
     /// we said.
     pub(super) async fn part(mut self) {

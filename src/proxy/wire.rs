@@ -35,6 +35,15 @@ impl Wire {
         }
     }
 
+    /// Ready when something new may have come: to read is dearer. What was read of the transport before, and not taken, does not count.
+    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().0.poll_heard(cx),
+            Self::Plain(socket) => socket.poll_heard(cx),
+            Self::Stream(_) => Poll::Ready(()),
+        }
+    }
+
     /// Makes the coming close a reset where there is one: the other side must not take what it has for the whole.
     pub(super) fn abort(&self) {
         match self {

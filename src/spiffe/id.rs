@@ -117,7 +117,7 @@ impl SpiffeId {
     }
 
     /// The path's segments, none for an empty path.
-    pub fn segments(&self) -> impl Iterator<Item = &str> {
+    pub fn segments(&self) -> impl Iterator<Item = &str> + Clone {
         self.path.split('/').skip(1)
     }
 }

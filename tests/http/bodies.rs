@@ -113,6 +113,20 @@ async fn a_client_of_http_1_0_sees_a_reset_where_an_answer_breaks_off() {
 }
 
 #[tokio::test]
+async fn an_answer_of_unknown_length_is_the_last_for_a_client_of_http_1_0() {
+    let (scene, application) = Scene::played("").await;
+    let mut raw = scene.raw().await;
+    raw.say("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n").await;
+    let head = raw.head().await;
+    assert_eq!(header(&head, "connection"), Some("close"), "{head}");
+    let (rest, end) = raw.end().await;
+    assert!(rest == "hello" && end.is_ok(), "{rest} {end:?}");
+}
+
+#[tokio::test]
 async fn a_client_of_http_1_0_sees_a_reset_where_an_answer_is_cut() {
     let (scene, application) = Scene::played("").await;
     let mut raw = scene.raw().await;

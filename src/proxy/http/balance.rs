@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(super) struct Balancer {
 struct Resolved {
     target: Target,
     max_idle: usize,
+    /// The one endpoint of a target that is no name.
+    fixed: Option<Arc<Endpoint>>,
     known: Mutex<Known>,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Endpoint {
     pub(super) pool: Pool,
     /// Requests under way.
     load: AtomicUsize,
+    /// There is something in `health` for a success to clear.
+    is_troubled: AtomicBool,
     health: Mutex<Health>,
 }
 
@@ -73,13 +77,6 @@ struct Health {
 /// A request's claim on an endpoint, for as long as it is under way.
 #[derive(Debug)]
 pub(super) struct Claim(Arc<Endpoint>);
-
-impl Claim {
-    /// A second claim, for what outlives the first.
-    pub(super) fn again(&self) -> Self {
-        self.0.claim()
-    }
-}
 
 impl std::ops::Deref for Claim {
     type Target = Arc<Endpoint>;
@@ -103,15 +100,20 @@ impl Endpoint {
 
     /// It answered.
     pub(super) fn succeeded(&self) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if health.failures > 0 || health.ejections > 0 {
+        if self.is_troubled.load(Ordering::Relaxed) {
+            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            self.is_troubled.store(false, Ordering::Relaxed);
             *health = Health::default();
         }
     }
 
     /// It could not be reached, or broke before it answered.
     pub(super) fn failed(&self) {
-        let paused = self.health.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now());
+        let paused = {
+            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            self.is_troubled.store(true, Ordering::Relaxed);
+            health.failed(Instant::now())
+        };
         if let Some(pause) = paused {
             tracing::info!(server.address = %self.address, pause = pause.as_secs_f64(), "left alone for a while");
         }
@@ -158,6 +160,11 @@ impl Balancer {
     /// # Errors
     /// When no target has an address by the deadline, or all were tried.
     pub(super) async fn claim(&self, tried: &[Arc<Endpoint>], deadline: Instant) -> io::Result<(Claim, usize)> {
+        if let ([target], []) = (&*self.targets, tried)
+            && let Some(only) = &target.fixed
+        {
+            return Ok((only.claim(), 0));
+        }
         let mut all = self.endpoints(deadline).await?;
         all.retain(|endpoint| !tried.iter().any(|tried| Arc::ptr_eq(tried, endpoint)));
         let others = all.len().saturating_sub(1);
@@ -270,9 +277,10 @@ impl Resolved {
             Target::Unix(path) => Some(Address::Unix(path.clone())),
             Target::Name { .. } => None,
         };
-        let resolved = Self { target, max_idle, known: Mutex::default() };
+        let resolved = Self { target, max_idle, fixed: None, known: Mutex::default() };
         resolved.update(fixed.into_iter().collect());
-        resolved
+        let fixed = resolved.known().endpoints.first().cloned();
+        Self { fixed, ..resolved }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -318,6 +326,7 @@ impl Resolved {
             target: self.target.clone(),
             pool: Pool::new(self.max_idle),
             load: AtomicUsize::new(0),
+            is_troubled: AtomicBool::new(false),
             health: Mutex::default(),
         }
     }

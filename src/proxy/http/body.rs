@@ -2,9 +2,8 @@
 //! is not asked for.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +12,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
+use super::http1::RequestStream;
 use super::hygiene;
-use super::identity::IdentityNames;
 use super::send::Lease;
+use super::told;
 use crate::metrics::RequestOutcome;
 
 /// How long a client that waits for leave to send its body (`Expect: 100-continue`) is made to wait for the application's word (RFC 9110 §10.1.1:
@@ -27,7 +27,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 pub(super) enum BodyError {
     /// Whoever sent it broke off.
     #[error("the body broke off: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(String),
     /// It is longer than we take.
     #[error("the body is longer than `max_body`")]
     TooLarge,
@@ -36,74 +36,79 @@ pub(super) enum BodyError {
     Cut(Cut),
 }
 
-/// A request's body on its way to the upstream.
-pub(super) struct RequestBody {
-    /// `None` for a request that has none, or that is sent again.
-    inner: Option<Incoming>,
-    exchange: Arc<Exchange>,
-    names: Arc<IdentityNames>,
-    /// What may still come.
-    left: Option<u64>,
-    leave: Option<Leave>,
-    touched: Arc<AtomicBool>,
+/// A request's body as it comes from the client.
+pub(super) enum Received {
+    /// There is none.
+    Nothing,
+    Http1(RequestStream),
+    Http2(Incoming),
 }
 
-/// The application's leave to send the body.
-struct Leave {
-    given: Arc<Given>,
-    patience: Pin<Box<Sleep>>,
-}
+impl Received {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        match self {
+            Self::Nothing => Poll::Ready(None),
+            Self::Http1(stream) => stream.poll_frame(cx).map_err(|error| error.to_string()),
+            Self::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|error| told(&error)),
+        }
+    }
 
-/// Whether the application gave its leave.
-#[derive(Default)]
-pub(super) struct Given {
-    is: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Http1(stream) => stream.is_end_stream(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
 
-impl Given {
-    pub(super) fn give(&self) {
-        self.is.store(true, Ordering::Release);
-        if let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            waker.wake();
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Http1(stream) => stream.size_hint(),
+            Self::Http2(incoming) => incoming.size_hint(),
         }
     }
 }
 
+/// A request's body on its way to the upstream.
+pub(super) struct RequestBody {
+    inner: Received,
+    exchange: Arc<Exchange>,
+    /// What may still come.
+    left: Option<u64>,
+    /// It waits for the application's leave, for a moment.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, exchange: Arc<Exchange>, names: Arc<IdentityNames>, max: Option<usize>) -> Self {
+    pub(super) fn new(inner: Received, exchange: Arc<Exchange>, max: Option<usize>) -> Self {
         let left = max.map(|max| max as u64);
         if inner.is_end_stream() {
             exchange.said();
         }
-        Self { inner: Some(inner), exchange, names, left, leave: None, touched: Arc::default() }
+        Self { inner, exchange, left, patience: None }
     }
 
     /// No body at all.
-    pub(super) fn none(exchange: Arc<Exchange>, names: Arc<IdentityNames>) -> Self {
-        exchange.said();
-        Self { inner: None, exchange, names, left: None, leave: None, touched: Arc::default() }
-    }
-
-    /// Whether anybody asked for a part of it: then it cannot be sent again.
-    pub(super) fn touched(&self) -> Arc<AtomicBool> {
-        self.touched.clone()
+    pub(super) fn none(exchange: Arc<Exchange>) -> Self {
+        Self::new(Received::Nothing, exchange, None)
     }
 
     /// Holds it back until the application gives leave, or for a moment.
-    pub(super) fn wait_for_leave(&mut self) -> Arc<Given> {
-        let given = Arc::<Given>::default();
-        self.leave = Some(Leave { given: given.clone(), patience: Box::pin(sleep(LEAVE)) });
-        given
+    pub(super) fn wait_for_leave(&mut self) {
+        self.patience = Some(Box::pin(sleep(LEAVE)));
+    }
+
+    /// The application gave leave.
+    pub(super) fn has_leave(&mut self) {
+        self.patience = None;
     }
 
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(leave) = &mut self.leave else { return Poll::Ready(()) };
-        *leave.given.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        if !leave.given.is.load(Ordering::Acquire) && leave.patience.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        if let Some(patience) = &mut self.patience {
+            std::task::ready!(patience.as_mut().poll(cx));
+            self.patience = None;
         }
-        self.leave = None;
         Poll::Ready(())
     }
 
@@ -118,16 +123,16 @@ impl RequestBody {
                 }
                 Ok(Frame::data(data))
             }
-            Err(frame) => Ok(clean(frame, &self.names)),
+            Err(frame) => Ok(clean(frame, &self.exchange)),
         }
     }
 }
 
 /// Takes out of trailers what may not stand in them.
-fn clean(frame: Frame<Bytes>, names: &IdentityNames) -> Frame<Bytes> {
+fn clean(frame: Frame<Bytes>, exchange: &Exchange) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            hygiene::trailers(&mut trailers, names);
+            hygiene::trailers(&mut trailers, &exchange.moment.gateway.names);
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
@@ -145,9 +150,8 @@ impl Body for RequestBody {
         if self.poll_leave(cx).is_pending() {
             return Poll::Pending;
         }
-        self.touched.store(true, Ordering::Relaxed);
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = Pin::new(inner).poll_frame(cx);
+        self.exchange.asked_for_body();
+        let frame = self.inner.poll_frame(cx);
         self.exchange.asked_for_more(frame.is_ready());
         Poll::Ready(match std::task::ready!(frame) {
             Some(Ok(frame)) => {
@@ -172,11 +176,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.inner.size_hint()
     }
 }
 
@@ -190,8 +194,6 @@ pub(super) enum AnswerBody {
 
 /// An upstream's answer under way.
 pub(super) struct Relayed {
-    inner: Incoming,
-    names: Arc<IdentityNames>,
     /// What the answer comes over; given back at its end.
     lease: Option<Lease>,
     guard: Option<Guard>,
@@ -199,9 +201,10 @@ pub(super) struct Relayed {
 
 impl AnswerBody {
     /// The upstream's answer; what it comes over is given back at once where there is no body.
-    pub(super) fn relayed(inner: Incoming, names: Arc<IdentityNames>, lease: Lease, guard: Guard) -> Self {
-        let mut relayed = Relayed { inner, names, lease: Some(lease), guard: Some(guard) };
-        if relayed.inner.is_end_stream() {
+    pub(super) fn relayed(lease: Lease, guard: Guard) -> Self {
+        let is_all = lease.is_end_stream();
+        let mut relayed = Relayed { lease: Some(lease), guard: Some(guard) };
+        if is_all {
             relayed.end(RequestOutcome::Answered);
         }
         Self::Relayed(Box::new(relayed))
@@ -209,6 +212,10 @@ impl AnswerBody {
 }
 
 impl Relayed {
+    fn is_end_stream(&self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::is_end_stream)
+    }
+
     /// All of it was handed on, or it broke.
     fn end(&mut self, outcome: RequestOutcome) {
         if let Some(lease) = self.lease.take().filter(|_| outcome == RequestOutcome::Answered) {
@@ -220,40 +227,27 @@ impl Relayed {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(cut) = self.guard.as_ref().and_then(|guard| guard.exchange.why_cut(cx)) {
-            if let Some(guard) = &mut self.guard {
-                guard.told.reason = Some(cut.to_string());
-                guard.client.answer_broke(guard.exchange.version);
-            }
+        let (Some(lease), Some(guard)) = (&mut self.lease, &mut self.guard) else { return Poll::Ready(None) };
+        if let Some(cut) = guard.exchange.why_cut(cx) {
+            guard.told.reason = Some(cut.to_string());
+            guard.client.answer_broke(guard.exchange.version);
             self.end(RequestOutcome::Cut);
             return Poll::Ready(Some(Err(BodyError::Cut(cut))));
         }
-        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
-        if frame.is_pending()
-            && let Some(lease) = &mut self.lease
-        {
-            lease.drive(cx);
-            frame = Pin::new(&mut self.inner).poll_frame(cx);
-        }
-        match std::task::ready!(frame) {
+        match std::task::ready!(lease.poll_frame(cx)) {
             Some(Ok(frame)) => {
-                if let Some(guard) = &self.guard {
-                    guard.exchange.touch();
-                    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                    guard.exchange.count_received(length);
-                }
-                let frame = clean(frame, &self.names);
+                guard.exchange.touch();
+                guard.exchange.count_received(frame.data_ref().map_or(0, Bytes::len) as u64);
+                let frame = clean(frame, &guard.exchange);
                 // Nobody asks for more after trailers.
-                if frame.is_trailers() || self.inner.is_end_stream() {
+                if frame.is_trailers() || lease.is_end_stream() {
                     self.end(RequestOutcome::Answered);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                if let Some(guard) = &mut self.guard {
-                    guard.told.reason = Some(super::told(&error));
-                    guard.client.answer_broke(guard.exchange.version);
-                }
+                guard.told.reason = Some(error.clone());
+                guard.client.answer_broke(guard.exchange.version);
                 self.end(RequestOutcome::UpstreamBroken);
                 Poll::Ready(Some(Err(BodyError::Broken(error))))
             }
@@ -279,14 +273,14 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(own, _) => own.is_end_stream(),
-            Self::Relayed(relayed) => relayed.inner.is_end_stream(),
+            Self::Relayed(relayed) => relayed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(own, _) => own.size_hint(),
-            Self::Relayed(relayed) => relayed.inner.size_hint(),
+            Self::Relayed(relayed) => relayed.lease.as_ref().map_or_else(|| SizeHint::with_exact(0), Lease::size_hint),
         }
     }
 }

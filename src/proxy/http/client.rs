@@ -2,23 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::Version;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Gateway;
 use super::exchange::{Cut, Exchange};
 use super::forwarded::Hop;
-use super::gate::{InFlight, Watch};
-use super::identity::{IdentityNames, PeerHeaders};
+use super::head_clock::HeadClock;
+use super::identity::PeerHeaders;
 use super::leash::LeashState;
+use super::moment::{Moment, Moments};
 use super::tunnel::Tunnel;
-use crate::config::{AccessLog, HttpLimits, IdentityHeaders, Limits};
+use crate::config::{AccessLog, Limits};
 use crate::metrics::{Metrics, RequestEnded, RequestOutcome, Shadowed};
-use crate::policy::{Request, RequestPath, Verdict};
+use crate::policy::{Request, Verdict};
 use crate::proxy::Connection;
 use crate::proxy::live::{Following, Orders, Standing};
 use crate::proxy::service::Service;
@@ -31,36 +33,25 @@ const RESETS_WITHIN: Duration = Duration::from_secs(10);
 /// For how long what was ended may take no byte of what is still to be said to it, before it is cut.
 pub(super) const ENDING: Duration = Duration::from_secs(5);
 
-/// What requests need to know of the peer: but for its headers it does not change while the connection lasts.
+/// Who calls: that does not change while the connection lasts.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: Arc<SpiffeId>,
-    /// As the last request was configured.
-    headers: Mutex<Arc<PeerHeaders>>,
     /// As of the handshake; for what leaves the connection's keeping.
     pub(super) standing: Standing,
 }
 
 impl Peer {
-    pub(super) fn new(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Self {
-        let headers = Mutex::new(Arc::new(headers(standing, names, config)));
-        Self { id: Arc::new(standing.peer.id().clone()), headers, standing: standing.clone() }
+    pub(super) fn new(standing: &Standing) -> Self {
+        Self { id: Arc::new(standing.peer.id().clone()), standing: standing.clone() }
     }
 
-    /// The headers that tell of it as its gateway of the moment, whose `names` are its own, is configured.
-    pub(super) fn headers(&self, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> Arc<PeerHeaders> {
-        let mut made = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !made.are_with(names) {
-            *made = Arc::new(headers(&self.standing, names, config));
-        }
-        made.clone()
+    /// The headers that tell of it, as `gateway` is configured.
+    pub(super) fn headers(&self, gateway: &Gateway) -> PeerHeaders {
+        let ours = &self.standing.terms.credentials.svid.id;
+        let chain = self.standing.chain.as_deref().unwrap_or_default();
+        PeerHeaders::new(gateway.names.clone(), &gateway.http.identity_headers, chain, self.standing.peer.id(), ours)
     }
-}
-
-fn headers(standing: &Standing, names: &Arc<IdentityNames>, config: &IdentityHeaders) -> PeerHeaders {
-    let ours = &standing.terms.credentials.svid.id;
-    let chain = standing.chain.as_deref().unwrap_or_default();
-    PeerHeaders::new(names.clone(), config, chain, standing.peer.id(), ours)
 }
 
 /// One client's connection.
@@ -72,9 +63,11 @@ pub(super) struct Client {
     pub(super) hop: Hop,
     pub(super) peer: Option<Peer>,
     pub(super) following: Following,
-    pub(super) watch: Arc<Watch>,
+    moments: Moments,
     pub(super) leash: Arc<LeashState>,
     pub(super) metrics: Arc<Metrics>,
+    /// Counts what nearly every request comes to: to find the counter is dearer than to count.
+    answered: OnceLock<Counter>,
     pub(super) began: Instant,
     /// What an upgraded connection goes on with.
     pub(super) tunnel: Mutex<Option<Tunnel>>,
@@ -86,6 +79,7 @@ pub(super) struct Client {
     /// Since when nothing is under way, in milliseconds after it began.
     idle_since: AtomicU64,
     requests: AtomicUsize,
+    pub(super) head: Arc<HeadClock>,
     /// Since when every answer is the last, in milliseconds after it began; 0 where it is not.
     last_call: AtomicU64,
     /// Streams given up by the client: how many, and since when they are counted.
@@ -98,13 +92,13 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The client at the other end of `connection`, whose wire `watch` and `leash` look at.
+    /// The client at the other end of `connection`, whose wire `leash` looks at.
     pub(super) fn new(
         connection: &Connection,
         service: &Service,
-        gateway: &Gateway,
+        gateway: &Arc<Gateway>,
         peer: Option<Peer>,
-        (watch, leash): (Arc<Watch>, Arc<LeashState>),
+        leash: Arc<LeashState>,
     ) -> Self {
         let (began, address) = (Instant::now(), connection.record.client());
         let scheme = if peer.is_some() { "https" } else { "http" };
@@ -113,11 +107,12 @@ impl Client {
             direction: service.direction(),
             address,
             hop: Hop::new(address.map(|address| address.ip()), scheme, connection.port),
+            moments: Moments::new(connection.following.clone(), gateway, peer.as_ref()),
             peer,
             following: connection.following.clone(),
-            watch,
             leash,
             metrics: connection.record.metrics().clone(),
+            answered: OnceLock::new(),
             began,
             tunnel: Mutex::default(),
             nudge: Notify::new(),
@@ -125,6 +120,7 @@ impl Client {
             ongoing: Mutex::default(),
             idle_since: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
+            head: Arc::new(HeadClock::new(began)),
             last_call: AtomicU64::new(0),
             resets: Mutex::new((0, began)),
             is_flooded: AtomicBool::new(false),
@@ -134,16 +130,20 @@ impl Client {
         }
     }
 
+    /// What a request that comes now is served by.
+    pub(super) fn moment(&self) -> Arc<Moment> {
+        self.moments.now(self.peer.as_ref())
+    }
+
     /// For whom upstream connections are kept apart.
     pub(super) fn whom(&self) -> super::pool::For {
         self.peer.as_ref().map(|peer| peer.id.clone())
     }
 
     /// A request is under way.
-    pub(super) fn began(&self, exchange: &Arc<Exchange>) -> InFlight {
+    pub(super) fn began(&self, exchange: &Arc<Exchange>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.ongoing().push(exchange.clone());
-        self.watch.begin()
     }
 
     /// It no longer is.
@@ -168,8 +168,14 @@ impl Client {
 
     /// Counts a request.
     pub(super) fn count(&self, outcome: RequestOutcome) {
-        let label = RequestEnded { listener: self.listener.clone(), outcome };
-        self.metrics.requests.get_or_create(&label).inc();
+        let counter = || {
+            let label = RequestEnded { listener: self.listener.clone(), outcome };
+            self.metrics.requests.get_or_create(&label).clone()
+        };
+        match outcome {
+            RequestOutcome::Answered => self.answered.get_or_init(counter).inc(),
+            _ => counter().inc(),
+        };
     }
 
     /// What the shadow rules would have done otherwise.
@@ -183,12 +189,6 @@ impl Client {
             policy.reason = %verdict,
             "shadow rules would have decided otherwise"
         );
-    }
-
-    /// Since when a head is being read that is not whole.
-    pub(super) fn head_since(&self) -> Option<Instant> {
-        let since = self.watch.head_since();
-        (since > 0).then(|| self.began + Duration::from_millis(since))
     }
 
     fn ongoing(&self) -> MutexGuard<'_, Vec<Arc<Exchange>>> {
@@ -226,8 +226,9 @@ impl Client {
     }
 
     /// Whether the answer to the request that is being served ends the connection (RFC 9112 §9.6).
-    pub(super) fn answer_is_last(&self, limits: &HttpLimits) -> bool {
-        self.is_last_call() || limits.max_requests.is_some_and(|max| self.requests() >= max)
+    pub(super) fn answer_is_last(&self) -> bool {
+        let max_requests = self.moment().gateway.limits.http.max_requests;
+        self.is_last_call() || max_requests.is_some_and(|max| self.requests() >= max)
     }
 
     /// The client gave a stream up before its answer was whole. Too many of these are an attack (CVE-2023-44487).
@@ -280,8 +281,8 @@ impl Client {
     ) -> Option<Cut> {
         if let Some(peer) = &self.peer {
             let policy = &orders.service.config.policy;
-            let path = RequestPath::parse(exchange.uri.path()).ok();
-            let request = Request { method: &exchange.method, host: &exchange.host, path: path.as_ref() };
+            let (asked, path) = (&exchange.asked, exchange.asked.path());
+            let request = Request { method: &asked.method, host: &asked.authority.host, path: path.as_ref() };
             let verdict = policy.decide_request(&peer.id, &request).verdict;
             return (!verdict.is_allowed()).then(|| Cut::Revoked(verdict.to_string()));
         }

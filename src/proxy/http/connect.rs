@@ -6,11 +6,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, sleep};
@@ -19,9 +18,7 @@ use super::Place;
 use super::balance::Endpoint;
 use super::body::RequestBody;
 use super::gather::Gathering;
-use super::leash::{Leash, LeashState};
 use super::server::Server;
-use super::speaking::HTTP1_HEADERS;
 use crate::config::HttpLimits;
 use crate::proxy::crew::{Crew, Recruiting};
 use crate::proxy::wire::Wire;
@@ -62,87 +59,8 @@ impl ConnectError {
     }
 }
 
-/// An HTTP/1.1 connection. Its state machine is driven by the task of the request that is on it: none of its own has to be woken for each.
-pub(super) struct Http1 {
-    pub(super) sender: http1::SendRequest<RequestBody>,
-    driver: Option<Box<http1::Connection<TokioIo<Leash>, RequestBody>>>,
-    /// The driver has nothing more to do.
-    is_over: bool,
-    leash: Arc<LeashState>,
-    pub(super) server: Option<Arc<Server>>,
-    waiting_since: Instant,
-    place: Place,
-}
-
-impl Http1 {
-    /// A connection on a fresh wire.
-    pub(super) async fn begin(
-        wire: Wire,
-        server: Option<Arc<Server>>,
-        limits: &HttpLimits,
-        place: Place,
-    ) -> hyper::Result<Self> {
-        let (leash, state) = Leash::new(wire);
-        let mut builder = http1::Builder::new();
-        builder.max_header_size(limits.max_header_bytes);
-        if limits.max_headers > HTTP1_HEADERS {
-            builder.max_headers(limits.max_headers);
-        }
-        let (sender, driver) = builder.handshake(TokioIo::new(leash)).await?;
-        let (driver, waiting_since) = (Some(Box::new(driver)), Instant::now());
-        Ok(Self { sender, driver, is_over: false, leash: state, server, waiting_since, place })
-    }
-
-    /// Does what can be done now; ready when the connection is over, or given over to another protocol.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(driver) = self.driver.as_mut().filter(|_| !self.is_over) else { return Poll::Ready(()) };
-        let over = Pin::new(&mut **driver).poll(cx).map(|_| ());
-        // Asked once more after it gave the wire over, hyper would shut that down.
-        self.is_over = over.is_ready();
-        over
-    }
-
-    /// Whether it still stands, as far as we have been told.
-    pub(super) fn is_alive(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
-    }
-
-    pub(super) fn takes_requests(&mut self, terms: Option<&Arc<Terms>>) -> bool {
-        self.leash.forget();
-        // What it says unasked, before the next request, is the answer to none (RFC 9112 §9.2).
-        is_trusted(self.server.as_ref(), terms) && self.is_alive() && !self.leash.heard()
-    }
-
-    /// Whether anything came since the last request was put on it.
-    pub(super) fn heard(&self) -> bool {
-        self.leash.heard()
-    }
-
-    /// It waits from now on.
-    pub(super) fn rest(&mut self) {
-        self.waiting_since = Instant::now();
-    }
-
-    /// How long it has waited.
-    pub(super) fn idle(&self) -> Duration {
-        self.waiting_since.elapsed()
-    }
-
-    /// The wire, what was read of it beyond the answer, and its place, once the connection was given over to another protocol.
-    pub(super) fn into_wire(mut self) -> Option<(Wire, Bytes, Place)> {
-        let parts = self.driver.take()?.into_parts();
-        Some((parts.io.into_inner().into_wire()?, parts.read_buf, self.place))
-    }
-}
-
-impl fmt::Debug for Http1 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http1").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
 /// Whether the server may be sent a further request on these terms. Plaintext has nobody to prove; mutual TLS without terms proves nobody.
-fn is_trusted(server: Option<&Arc<Server>>, terms: Option<&Arc<Terms>>) -> bool {
+pub(super) fn is_trusted(server: Option<&Arc<Server>>, terms: Option<&Arc<Terms>>) -> bool {
     match (server, terms) {
         (Some(server), Some(terms)) => server.takes_requests(terms, Instant::now()),
         (None, _) => true,
@@ -171,13 +89,13 @@ struct Use {
     waiting_since: AtomicUsize,
 }
 
-type Driver = http2::Connection<TokioIo<Gathering<Leash>>, RequestBody, Tasks>;
+type Driver = http2::Connection<TokioIo<Gathering<Wire>>, RequestBody, Tasks>;
 
 /// Runs what hyper makes of an HTTP/2 connection to a target, in one task: first what speaks on its wire, then what waits for each answer.
 #[derive(Clone)]
 struct Tasks {
     crew: Recruiting,
-    wire: Arc<Mutex<Option<Gathering<Leash>>>>,
+    wire: Arc<Mutex<Option<Gathering<Wire>>>>,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
@@ -239,7 +157,7 @@ impl Http2 {
     ) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let (max_streams, window) = room(limits, server.is_some());
-        let (wire, mut crew) = (Gathering::new(Leash::new(wire).0), Crew::new());
+        let (wire, mut crew) = (Gathering::new(wire), Crew::new());
         let tasks = Tasks { crew: crew.recruiting(), wire: Arc::new(Mutex::new(Some(wire.clone()))) };
         let mut builder = http2::Builder::new(tasks);
         builder

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{Method, StatusCode, Uri, Version};
+use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use super::access;
 use super::balance::Endpoint;
 use super::client::Client;
-use super::gate::InFlight;
+use super::moment::Moment;
 use super::server::Server;
 use super::understood::Understood;
 use crate::metrics::RequestOutcome;
@@ -23,18 +22,18 @@ use crate::proxy::stream::Stream;
 /// A request and its answer under way.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// As the policy sees it.
-    pub(super) method: Method,
-    /// As the policy sees it.
-    pub(super) host: String,
-    /// As it is forwarded.
-    pub(super) uri: Uri,
+    /// What it is served by.
+    pub(super) moment: Arc<Moment>,
+    /// As the policy sees it, and as it is forwarded.
+    pub(super) asked: Understood,
     pub(super) version: Version,
     pub(super) began: Instant,
     /// Milliseconds after it began.
     moved: AtomicU64,
     /// The client has said all of its request.
     is_said: AtomicBool,
+    /// Some of its body was asked for: it cannot be sent again.
+    is_body_asked_for: AtomicBool,
     /// More of its body was asked for, and has not come.
     waits_for_client: AtomicBool,
     /// The head of the answer has come.
@@ -91,26 +90,16 @@ pub(super) enum Cut {
 }
 
 impl Exchange {
-    /// A request that was understood.
-    pub(super) fn new(understood: &Understood, version: Version) -> Self {
-        let Understood { method, authority, uri, .. } = understood;
-        Self::with(method.clone(), authority.host.clone(), uri.clone(), version)
-    }
-
-    /// One that was not.
-    pub(super) fn not_understood(parts: &Parts) -> Self {
-        Self::with(parts.method.clone(), String::new(), parts.uri.clone(), parts.version)
-    }
-
-    fn with(method: Method, host: String, uri: Uri, version: Version) -> Self {
+    /// A request that came in `version`.
+    pub(super) fn new(moment: &Arc<Moment>, asked: Understood, version: Version) -> Self {
         Self {
-            method,
-            host,
-            uri,
+            moment: moment.clone(),
+            asked,
             version,
             began: Instant::now(),
             moved: AtomicU64::new(0),
             is_said: AtomicBool::new(false),
+            is_body_asked_for: AtomicBool::new(false),
             waits_for_client: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
@@ -148,6 +137,15 @@ impl Exchange {
     /// The client has said all of it.
     pub(super) fn said(&self) {
         self.is_said.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody asked for a part of its body.
+    pub(super) fn asked_for_body(&self) {
+        self.is_body_asked_for.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_body_asked_for(&self) -> bool {
+        self.is_body_asked_for.load(Ordering::Relaxed)
     }
 
     /// The upstream takes more of the client's body, which is there or not.
@@ -261,7 +259,6 @@ pub(super) struct Guard {
     pub(super) client: Arc<Client>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) told: Told,
-    _in_flight: InFlight,
 }
 
 /// What there is to tell of an exchange besides what the exchange itself knows.
@@ -284,7 +281,7 @@ impl Guard {
     /// Opens an exchange.
     pub(super) fn open(client: &Arc<Client>, exchange: Exchange) -> Self {
         let exchange = Arc::new(exchange);
-        let in_flight = client.began(&exchange);
+        client.began(&exchange);
         let told = Told {
             // Until something better is known: whoever asked has gone.
             outcome: RequestOutcome::Cancelled,
@@ -297,7 +294,7 @@ impl Guard {
             is_denied: false,
             resends: 0,
         };
-        Self { client: client.clone(), exchange, told, _in_flight: in_flight }
+        Self { client: client.clone(), exchange, told }
     }
 }
 

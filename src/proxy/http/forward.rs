@@ -4,17 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::{HeaderMap, Request, Response, Version, header};
-use hyper::body::Incoming;
+use http::{Response, Version};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Claim, Endpoint};
-use super::body::RequestBody;
-use super::connect::{ConnectError, Http1, Http2};
-use super::exchange::{BodyFault, Cut, Guard};
+use super::connect::{ConnectError, Http2};
+use super::exchange::{BodyFault, Cut, Exchange, Guard};
+use super::http1::Http1;
 use super::pool::For;
 use super::route::Destination;
-use super::send::{Lease, Line, Speaks, Unanswered};
+use super::send::{Lease, Line, Outgoing, Speaks, Unanswered};
+use super::understood::Wish;
 use super::{Gateway, Place};
 use crate::credentials::Unusable;
 use crate::proxy::dial::share;
@@ -119,11 +119,11 @@ impl Gateway {
         &self,
         destination: &Destination,
         terms: Option<&Arc<Terms>>,
-        mut request: Request<RequestBody>,
+        request: &mut Outgoing,
         guard: &mut Guard,
-    ) -> Result<(Response<Incoming>, Lease), Failure> {
+    ) -> Result<(Response<()>, Lease), Failure> {
         let whom = guard.client.whom();
-        let wants_http2 = self.wants_http2(guard.exchange.version, request.headers());
+        let wants_http2 = self.wants_http2(&guard.exchange);
         let mut search = Search::new(destination, terms, self);
         let mut may_reuse = true;
         self.budget.earn();
@@ -132,15 +132,15 @@ impl Gateway {
             let line = self.line(&search, (&claim, &whom), (wants_http2, may_reuse), until).await;
             let is_reused = line.as_ref().is_ok_and(|line| line.is_reused);
             let sent = match line {
-                Ok(line) => self.send(line, request, (&claim, &whom), guard).await,
+                Ok(line) => self.send(line, request, guard).await,
                 // No target can help it that we have nothing to present, or no room.
-                Err(error @ (Failure::Identity(_) | Failure::Full)) => Err(Unanswered::from(error)),
-                Err(error) => Err(Unanswered { error, again: Some(request) }),
+                Err(error @ (Failure::Identity(_) | Failure::Full)) => Err(Unanswered { error, may_again: false }),
+                Err(error) => Err(Unanswered { error, may_again: true }),
             };
-            let Unanswered { error, again } = match sent {
-                Ok(answered) => {
+            let Unanswered { error, may_again } = match sent {
+                Ok((answer, over)) => {
                     claim.succeeded();
-                    return Ok(answered);
+                    return Ok((answer, Lease { over, claim, whom }));
                 }
                 Err(unanswered) => unanswered,
             };
@@ -151,17 +151,16 @@ impl Gateway {
             } else {
                 search.failed(&claim, &error);
             }
-            match again {
-                Some(back) if search.goes_on(self, guard, &error) => request = back,
-                _ => return Err(error),
+            if !may_again || !search.goes_on(self, guard, &error) {
+                return Err(error);
             }
         }
     }
 
     /// Whether a request goes on as HTTP/2. What asks to be given over to another protocol does not: HTTP/2 has no `Upgrade` (RFC 9113 §8.6).
-    pub(super) fn wants_http2(&self, version: Version, headers: &HeaderMap) -> bool {
-        let asked = self.prefers_http2 || (self.is_outbound() && version == Version::HTTP_2);
-        asked && !headers.contains_key(header::UPGRADE)
+    pub(super) fn wants_http2(&self, exchange: &Exchange) -> bool {
+        let asked = self.prefers_http2 || (self.is_outbound() && exchange.version == Version::HTTP_2);
+        asked && !matches!(exchange.asked.wish, Wish::Upgrade(_))
     }
 
     /// A connection to an endpoint: one that waits, where that is good enough, or a new one.
@@ -202,9 +201,7 @@ impl Gateway {
             return Ok(fresh(Speaks::Http2(connection)));
         }
         claim.pool.declined_http2.fetch_or(wants_http2, Ordering::Relaxed);
-        let begun = Http1::begin(wire, server, &self.limits.http, place).await;
-        let connection = begun.map_err(|error| ConnectError::unreachable(claim, io::Error::other(error)))?;
-        Ok(fresh(Speaks::Http1(connection)))
+        Ok(fresh(Speaks::Http1(Http1::new(wire, server, &self.limits.http, place))))
     }
 
     /// A place for one more connection to a target. Where all are taken, an idle connection gives its own up.

@@ -118,11 +118,6 @@ impl PeerHeaders {
         }
     }
 
-    /// Whether they were made with these names, and so for the gateway that has them.
-    pub(super) fn are_with(&self, names: &Arc<IdentityNames>) -> bool {
-        Arc::ptr_eq(&self.names, names)
-    }
-
     /// Removes what the peer says of itself and sets what we know; `rule` is the one that let this request in.
     pub(super) fn apply(&self, headers: &mut HeaderMap, rule: &str) {
         let xfcc = match self.xfcc {

@@ -2,31 +2,31 @@
 //! told to the client as its protocol has it.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use humantime::format_duration;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answer::{Answer, Class};
 use super::client::{Client, ENDING, Peer};
 use super::exchange::Cut;
-use super::gate::{Fault, Gate, Limits as GateLimits, Parts as GateParts, Protocol};
+use super::http1::{ClientEnd, Fault, Protocol, Remains, sniff};
 use super::leash::Leash;
-use super::speaking::{Requests, Speaking, is_flood};
+use super::speaking::Speaking;
 use super::tunnel::Tunnel;
-use super::{Gateway, access, request, takes_http2, told};
-use crate::config::HttpLimits;
+use super::{Gateway, access, request, takes_http2};
 use crate::proxy::Connection;
 use crate::proxy::error::ConnectionError;
-use crate::proxy::live::{Closing, LONGEST_SLEEP, Orders, Standing};
+use crate::proxy::live::{Closing, Following, LONGEST_SLEEP, Orders, Standing};
 use crate::proxy::service::{Service, Way};
 use crate::proxy::wire::Wire;
+use crate::proxy::woken::WhenWoken;
 use crate::tls::Refusal;
 
 /// How long an HTTP/1.1 connection that shall end waits for one more request, whose answer says so: a request that is on its way when a
@@ -54,15 +54,13 @@ pub(in crate::proxy) async fn serve(
     let Way::Requests(gateway) = &service.way else { return Ok(()) };
     let limits = &gateway.limits;
     let takes_http2 = takes_http2(&wire, &service.config);
-    let (leash, state) = Leash::new(wire);
-    let HttpLimits { max_header_bytes, max_headers, header_timeout, .. } = limits.http;
-    let sniff = Gate::sniff(leash, GateLimits { max_header_bytes, max_headers }, takes_http2);
-    let sniffed = Box::pin(timeout(header_timeout, sniff));
+    let (mut leash, state) = Leash::new(wire);
+    let sniffed = Box::pin(timeout(limits.http.header_timeout, sniff(&mut leash, takes_http2)));
     let sniffed = connection.following.unless_forced(async { Ok::<_, ConnectionError>(sniffed.await) }).await?;
     // Whoever says nothing, or leaves before it has, asks for nothing.
-    let Ok(Ok(Some((protocol, gate)))) = sniffed else { return Err(ConnectionError::Probe) };
-    let peer = caller.as_ref().map(|caller| Peer::new(caller, &gateway.names, &gateway.http.identity_headers));
-    let client = Client::new(connection, service, gateway, peer, (gate.watch(), state));
+    let Ok(Ok(Some(first))) = sniffed else { return Err(ConnectionError::Probe) };
+    let peer = caller.as_ref().map(Peer::new);
+    let client = Client::new(connection, service, gateway, peer, state);
     let keeper = Keeper {
         client: Arc::new(client),
         gateway: gateway.clone(),
@@ -70,7 +68,27 @@ pub(in crate::proxy) async fn serve(
         closing: Closing::not_yet(),
         ending: None,
     };
-    keeper.keep(protocol, gate, connection).await
+    keeper.keep(first, leash, connection).await
+}
+
+/// What there is to do for a connection's keeper.
+enum Event {
+    /// New orders; `None` where the listener is gone.
+    Orders(Option<Orders>),
+    /// A request has changed what the clocks should say.
+    Nudge,
+    Clock,
+    Done(Result<(), ConnectionError>),
+}
+
+/// What comes next from outside the connection.
+async fn next(following: &mut Following, client: &Client, wake: Instant) -> Event {
+    tokio::select! {
+        biased;
+        orders = following.changed() => Event::Orders(orders),
+        () = client.nudge.notified() => Event::Nudge,
+        () = sleep_until(wake) => Event::Clock,
+    }
 }
 
 /// Keeps one connection.
@@ -86,55 +104,61 @@ struct Keeper {
 impl Keeper {
     async fn keep(
         mut self,
-        protocol: Protocol,
-        gate: Gate<Leash>,
+        first: (Protocol, Bytes),
+        wire: Leash,
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
-        let requests = {
-            let (client, gateway) = (self.client.clone(), self.gateway.clone());
-            service_fn(move |request: Request<Incoming>| {
-                // Boxed: hyper and tokio move it about, and it is large.
-                Box::pin(request::serve(client.clone(), gateway.clone(), request))
-            })
-        };
-        let mut speaking = Speaking::begin(protocol, gate, requests, &self.gateway.limits.http);
+        let client = self.client.clone();
+        let answer = move |request| request::serve(client.clone(), request);
+        let mut speaking = Speaking::begin(first, wire, &self.client, answer, &self.gateway.limits.http);
         let end = self.run(&mut speaking).await;
         let client = self.client.clone();
         let end = match (end, speaking) {
             // What broke by itself is told by how it breaks; what we end must not look like an end.
-            (Err(error @ ConnectionError::Http(_)), _) => Err(error),
-            (Err(error), _) => {
-                client.leash.cut();
+            (Err(error), speaking) => {
+                if !matches!(error, ConnectionError::Http(_)) {
+                    client.leash.cut();
+                }
+                speaking.hang_up();
                 Err(error)
             }
-            (Ok(()), Speaking::Http1(hyper)) => self.part(hyper.into_parts().io, connection).await,
+            (Ok(()), Speaking::Http1(serving, end)) => {
+                drop(serving);
+                self.part(end, connection).await
+            }
             (Ok(()), Speaking::Http2(..)) => Ok(()),
         };
-        let (read, written) = (client.watch.read(), client.watch.written());
+        let (read, written) = (client.leash.read(), client.leash.written());
         connection.record.requests(client.requests());
         connection.record.moved(if client.peer.is_some() { (read, written) } else { (written, read) });
         end
     }
 
     /// Runs until hyper is done, or the connection may not go on.
-    async fn run<S: Requests>(&mut self, speaking: &mut Speaking<S>) -> Result<(), ConnectionError> {
-        let mut following = self.client.following.clone();
+    async fn run(&mut self, speaking: &mut Speaking) -> Result<(), ConnectionError> {
+        let (mut following, client) = (self.client.following.clone(), self.client.clone());
+        let mut when_woken = WhenWoken::new();
         loop {
             let wake = self.next_wake();
             self.client.wakes_at(wake);
-            tokio::select! {
-                biased;
-                orders = following.changed() => match orders {
-                    None | Some(Orders { forced: true, .. }) => return Err(ConnectionError::Forced),
-                    Some(orders) => self.obey(orders, speaking)?,
-                },
-                () = self.client.nudge.notified() => {
-                    if self.client.answer_is_last(&self.gateway.limits.http) && !self.client.is_last_call() {
-                        speaking.call_last(&self.client);
-                    }
+            let event = {
+                let mut event = pin!(next(&mut following, &client, wake));
+                when_woken.begin();
+                poll_fn(|cx| match when_woken.poll(cx, event.as_mut()) {
+                    Poll::Ready(event) => Poll::Ready(event),
+                    Poll::Pending => speaking.poll(cx).map(Event::Done),
+                })
+                .await
+            };
+            match event {
+                Event::Orders(None | Some(Orders { forced: true, .. })) => return Err(ConnectionError::Forced),
+                Event::Orders(Some(orders)) => self.obey(orders, speaking)?,
+                Event::Nudge if client.answer_is_last() && !client.is_last_call() => {
+                    speaking.call_last(&client);
                 }
-                () = sleep_until(wake) => self.look_at_clocks(speaking)?,
-                done = poll_fn(|cx| speaking.poll(cx)) => return self.over(done),
+                Event::Nudge => {}
+                Event::Clock => self.look_at_clocks(speaking)?,
+                Event::Done(done) => return done,
             }
             if self.client.is_flooded() {
                 return Err(ConnectionError::Flooded);
@@ -142,18 +166,8 @@ impl Keeper {
         }
     }
 
-    /// What hyper's end means. A fault of the client's is told of later, with an answer to it.
-    fn over(&self, done: hyper::Result<()>) -> Result<(), ConnectionError> {
-        match done {
-            Ok(()) => Ok(()),
-            Err(_) if self.client.watch.fault().is_some() => Ok(()),
-            Err(error) if is_flood(&error) => Err(ConnectionError::Flooded),
-            Err(error) => Err(ConnectionError::Http(told(&error))),
-        }
-    }
-
     /// New orders: what let the peer in is looked at again, and after the grace so is every request under way.
-    fn obey<S: Requests>(&mut self, orders: Orders, speaking: &mut Speaking<S>) -> Result<(), ConnectionError> {
+    fn obey(&mut self, orders: Orders, speaking: &mut Speaking) -> Result<(), ConnectionError> {
         if orders.draining {
             speaking.call_last(&self.client);
         }
@@ -165,11 +179,7 @@ impl Keeper {
     }
 
     /// A peer that is refused gets no further request through, and is cut after its grace.
-    fn take_in<S: Requests>(
-        &mut self,
-        examined: Result<(), Box<Refusal>>,
-        speaking: &mut Speaking<S>,
-    ) -> Result<(), ConnectionError> {
+    fn take_in(&mut self, examined: Result<(), Box<Refusal>>, speaking: &mut Speaking) -> Result<(), ConnectionError> {
         self.client.examined(examined.is_ok());
         if examined.is_err() {
             speaking.call_last(&self.client);
@@ -185,16 +195,16 @@ impl Keeper {
             Way::Bytes(_) => self.gateway.clone(),
         };
         self.client.review(&orders, self.gateway.limits.close_grace, |exchange| {
-            let destination = gateway.routes.find(&exchange.host)?;
+            let destination = gateway.routes.find(&exchange.asked.authority.host)?;
             Some(destination.terms(&orders.terms.as_ref()?.credentials))
         });
     }
 
-    fn look_at_clocks<S: Requests>(&mut self, speaking: &mut Speaking<S>) -> Result<(), ConnectionError> {
+    fn look_at_clocks(&mut self, speaking: &mut Speaking) -> Result<(), ConnectionError> {
         let (now, http) = (Instant::now(), &self.gateway.limits.http);
         self.closing.check()?;
-        if self.client.head_since().is_some_and(|since| since + http.header_timeout <= now) {
-            self.client.watch.expire();
+        if self.client.head.since().is_some_and(|since| since + http.header_timeout <= now) {
+            self.client.head.expire();
         }
         if http.max_age.is_some_and(|age| self.client.began + age <= now) {
             speaking.call_last(&self.client);
@@ -219,8 +229,8 @@ impl Keeper {
     }
 
     /// Ends a connection without a request: cleanly, unless the client lets that take for ever.
-    fn end_idle<S: Requests>(&mut self, speaking: &mut Speaking<S>) -> Result<(), ConnectionError> {
-        let written = self.client.watch.written();
+    fn end_idle(&mut self, speaking: &mut Speaking) -> Result<(), ConnectionError> {
+        let written = self.client.leash.written();
         match self.ending {
             Some((_, before)) if before == written => return Err(ConnectionError::Idle(format_duration(ENDING))),
             Some(_) => {}
@@ -247,7 +257,7 @@ impl Keeper {
         let later = [Some(http.header_timeout), http.request_timeout, limits.idle_timeout, http.keep_alive];
         let later = later.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
         let last_call = self.client.last_call_since();
-        let head = self.client.head_since().map(|since| since + http.header_timeout);
+        let head = self.client.head.since().map(|since| since + http.header_timeout);
         let age = http.max_age.filter(|_| last_call.is_none()).map(|age| self.client.began + age);
         let expiry = self.caller.as_ref().filter(|_| self.closing.at().is_none()).and_then(Standing::expiry);
         let due = [self.idle_until(), head, age, expiry, self.client.next_deadline(limits), self.closing.at()];
@@ -255,11 +265,11 @@ impl Keeper {
         due.into_iter().flatten().min().unwrap_or(now + later).min(now + later).max(now + MOMENT)
     }
 
-    /// After hyper: the connection goes on as a tunnel, or the client is told what was wrong with its last request.
-    async fn part(&mut self, gate: Gate<Leash>, connection: &mut Connection) -> Result<(), ConnectionError> {
+    /// After the last request of HTTP/1.1: the connection goes on as a tunnel, or the client is told what was wrong with what it said.
+    async fn part(&mut self, end: Arc<ClientEnd>, connection: &mut Connection) -> Result<(), ConnectionError> {
         let tunnel = self.client.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let GateParts { io, leftover: said, fault, is_due } = gate.into_parts();
-        let Some(mut wire) = io.into_wire() else { return Ok(()) };
+        let Remains { wire, leftover: said, fault, is_due } = end.remains();
+        let Some(mut wire) = wire.into_wire() else { return Ok(()) };
         if let Some(tunnel) = tunnel {
             let (end, moved) = self.carry(tunnel, wire, said).await;
             connection.record.moved(moved);
@@ -269,7 +279,6 @@ impl Keeper {
             Some(fault) if is_due => self.turn_away(wire, fault).await,
             Some(fault) => Err(ConnectionError::Malformed(fault.to_string())),
             None => {
-                // hyper does so itself, but not where a request once asked for an upgrade, also one that was refused.
                 let _ = timeout(PARTING, wire.shutdown()).await;
                 Ok(())
             }
@@ -280,7 +289,7 @@ impl Keeper {
     async fn carry(&self, tunnel: Tunnel, wire: Wire, said: Bytes) -> (Result<(), ConnectionError>, (u64, u64)) {
         let (mut following, gateway) = (self.client.following.clone(), self.gateway.clone());
         let mut carried = Box::pin(tunnel.carry(wire, said, following.clone(), &gateway.limits));
-        self.review_requests(); // orders may have come while hyper gave the connection over
+        self.review_requests(); // orders may have come while the connection was given over
         loop {
             let wake = self.client.grace_ends().unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
             tokio::select! {

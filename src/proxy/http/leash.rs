@@ -1,20 +1,23 @@
-//! A wire that hyper holds, and that we can still cut and ask about: hyper gives nothing back before it is done.
+//! A wire that somebody else holds, and that we can still cut and ask about: hyper gives nothing back before it is done.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::wire::Wire;
 
 /// A wire on a leash.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Leash {
     /// Taken out only together with the leash.
     wire: Option<Wire>,
+    /// What was read of it before, and is to be read again.
+    again: Bytes,
     state: Arc<LeashState>,
 }
 
@@ -22,30 +25,42 @@ pub(super) struct Leash {
 #[derive(Debug, Default)]
 pub(super) struct LeashState {
     cut: AtomicBool,
-    heard: AtomicBool,
+    read: AtomicU64,
+    written: AtomicU64,
 }
 
 impl LeashState {
-    /// Makes the end of the wire a reset, however hyper ends it.
+    /// Makes the end of the wire a reset, however it is ended.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a byte came since [`Self::forget`].
-    pub(super) fn heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+    /// Bytes read so far.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
-    /// Listens for a byte anew.
-    pub(super) fn forget(&self) {
-        self.heard.store(false, Ordering::Relaxed);
+    /// Bytes written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
+}
+
+/// Only who holds the wire counts, and no two tasks poll it at a time: no read-modify-write is needed.
+fn count(counter: &AtomicU64, bytes: usize) {
+    counter.store(counter.load(Ordering::Relaxed).saturating_add(bytes as u64), Ordering::Relaxed);
 }
 
 impl Leash {
     pub(super) fn new(wire: Wire) -> (Self, Arc<LeashState>) {
         let state = Arc::<LeashState>::default();
-        (Self { wire: Some(wire), state: state.clone() }, state)
+        (Self { wire: Some(wire), again: Bytes::new(), state: state.clone() }, state)
+    }
+
+    /// Lets `first`, which was read of it, be read once more.
+    pub(super) fn rewound(mut self, first: Bytes) -> Self {
+        self.again = first;
+        self
     }
 
     /// The wire, off the leash.
@@ -53,8 +68,13 @@ impl Leash {
         self.wire.take()
     }
 
-    fn wire(self: Pin<&mut Self>) -> io::Result<Pin<&mut Wire>> {
-        self.get_mut().wire.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    /// Ready when something new may have come.
+    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wire.as_ref().map_or(Poll::Ready(()), |wire| wire.poll_heard(cx))
+    }
+
+    fn wire(&mut self) -> io::Result<Pin<&mut Wire>> {
+        self.wire.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -68,37 +88,45 @@ impl Drop for Leash {
 
 impl AsyncRead for Leash {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(self.as_mut().wire()?.poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.state.heard.store(true, Ordering::Relaxed);
+        if !self.again.is_empty() {
+            let fits = self.again.len().min(buffer.remaining());
+            let again = self.again.split_to(fits);
+            buffer.put_slice(again.chunk());
+            return Poll::Ready(Ok(()));
         }
+        let before = buffer.filled().len();
+        ready!(self.wire()?.poll_read(cx, buffer))?;
+        count(&self.state.read, buffer.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Leash {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire()?.poll_write(cx, bytes)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.wire()?.poll_write(cx, bytes))?;
+        count(&self.state.written, written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.wire()?.poll_write_vectored(cx, slices)
+        let written = ready!(self.wire()?.poll_write_vectored(cx, slices))?;
+        count(&self.state.written, written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
         self.wire.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wire()?.poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wire()?.poll_shutdown(cx)
     }
 }

@@ -1,5 +1,5 @@
 //! Requests one by one: the application learns who calls, each is let through by the policy of its moment, and goes to a connection of its own
-//! choice. hyper speaks the protocol, in both versions and on both sides; this decides.
+//! choice. `http1` and hyper, for HTTP/2, speak the protocol on both sides; this decides.
 
 mod access;
 mod answer;
@@ -11,12 +11,14 @@ mod connect;
 mod exchange;
 mod forward;
 mod forwarded;
-mod gate;
 mod gather;
+mod head_clock;
+mod http1;
 mod hygiene;
 mod identity;
 mod keep;
 mod leash;
+mod moment;
 mod pool;
 mod request;
 mod route;

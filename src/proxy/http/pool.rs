@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::connect::{Http1, Http2};
+use super::connect::{Http2, is_trusted};
+use super::http1::Http1;
 use crate::spiffe::SpiffeId;
 use crate::tls::Terms;
 
@@ -26,7 +27,7 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct Shard {
     /// The one that has waited longest first.
-    http1: Vec<(For, Http1)>,
+    http1: Vec<(For, Box<Http1>)>,
     /// In use and waiting: many requests share one.
     http2: Vec<(For, Http2)>,
 }
@@ -54,7 +55,7 @@ impl Pool {
 
     /// A waiting HTTP/1.1 connection that can take a request, the one used last first. Where this thread has none, another's is taken: tasks
     /// move between threads while they wait, and a handshake costs more than a lock.
-    pub(super) fn take_http1(&self, whom: &For, terms: Option<&Arc<Terms>>) -> Option<Http1> {
+    pub(super) fn take_http1(&self, whom: &For, terms: Option<&Arc<Terms>>) -> Option<Box<Http1>> {
         let own = worker() % self.shards.len().max(1);
         let (before, from_own) = self.shards.split_at_checked(own)?;
         from_own.iter().chain(before).find_map(|shard| {
@@ -64,7 +65,7 @@ impl Pool {
                     let position = shard.http1.iter().rposition(|(of, _)| of == whom)?;
                     shard.http1.remove(position).1
                 };
-                if taken.takes_requests(terms) {
+                if is_trusted(taken.server.as_ref(), terms) && taken.is_alive() {
                     return Some(taken);
                 }
             }
@@ -73,7 +74,7 @@ impl Pool {
 
     /// Keeps a connection for the next request, in the place of the one that has waited longest where there is no other: else the connections of
     /// one caller kept those of all others out.
-    pub(super) fn put_http1(&self, whom: For, connection: Http1) {
+    pub(super) fn put_http1(&self, whom: For, connection: Box<Http1>) {
         let _evicted = self.shard().filter(|_| self.max_idle > 0).and_then(|mut shard| {
             let evicted = (shard.http1.len() >= self.max_idle).then(|| shard.http1.remove(0));
             shard.http1.push((whom, connection));

@@ -1,25 +1,22 @@
 //! The story of one request: what was asked, whether it may be, where it goes, and what comes back.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::{Answer, Asker, Class, SVIDGATE_ID};
-use super::body::{AnswerBody, RequestBody};
+use super::body::{AnswerBody, Received, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::forward::Failure;
-use super::route::Destination;
-use super::send::Lease;
+use super::route::{Destination, Found};
+use super::send::{Lease, Outgoing};
 use super::understood::{Understood, Wish};
 use super::{Gateway, forwarded, hygiene};
 use crate::policy::{Request as Asking, Verdict};
 use crate::proxy::live::Orders;
-use crate::proxy::service::Way;
 use crate::tls::Terms;
 
 /// How many headers a request gets from us, about: room for them is made once.
@@ -43,52 +40,39 @@ impl Refused {
 /// What a request comes to.
 pub(super) enum Answered {
     /// The upstream's answer.
-    Relayed(Response<Incoming>, Lease),
+    Relayed(Response<()>, Lease),
     /// The head of an answer after which other bytes follow than HTTP's, and who takes them.
     Switched(Response<()>, super::tunnel::End),
 }
 
 /// Serves one request.
-pub(super) async fn serve(
-    client: Arc<Client>,
-    first: Arc<Gateway>,
-    request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
-    let orders = client.following.now().clone();
-    let gateway = match &orders.service.way {
-        Way::Requests(gateway) if gateway.is_outbound() == first.is_outbound() => gateway.clone(),
-        // The listener does something else by now; what it did before is finished politely.
-        Way::Requests(_) | Way::Bytes(_) => {
-            client.call_last();
-            first
-        }
-    };
+pub(super) async fn serve(client: Arc<Client>, request: Request<Received>) -> Response<AnswerBody> {
+    let moment = client.moment();
+    let gateway = &moment.gateway;
+    if moment.is_past {
+        client.call_last();
+    }
     let (mut parts, body) = request.into_parts();
     let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let understood = Understood::of(&parts, gateway.upgrades);
-    let exchange = match &understood {
-        Ok(understood) => Exchange::new(understood, version),
-        Err(_) => Exchange::not_understood(&parts),
+    let (asked, refused) = match Understood::of(&parts, gateway.upgrades) {
+        Ok(understood) => (understood, None),
+        Err(refused) => (Understood::not(&parts), Some(refused)),
     };
-    let mut guard = Guard::open(&client, exchange);
-    let answered = match understood {
-        Ok(understood) => gateway.answer(&orders, understood, parts, body, &mut guard).await,
-        Err(refused) => Err(refused),
+    let mut guard = Guard::open(&client, Exchange::new(&moment, asked, version));
+    let answered = match refused {
+        None => gateway.answer(&moment.orders, parts, body, &mut guard).await,
+        Some(refused) => Err(refused),
     };
-    let mut answer = match answered {
-        Ok(Answered::Switched(head, end)) => return Ok(gateway.switch(head, end, on_upgrade, guard)),
+    let answer = match answered {
+        Ok(Answered::Switched(head, end)) => return gateway.switch(head, end, on_upgrade, guard),
         Ok(Answered::Relayed(answer, lease)) => gateway.relay(answer, lease, version, guard),
         Err(refused) => gateway.refuse(refused, &asker, guard),
     };
-    client.watch.resume();
-    if client.answer_is_last(&gateway.limits.http) {
-        match version {
-            Version::HTTP_2 => client.nudge.notify_one(),
-            _ => drop(answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"))),
-        }
+    if version == Version::HTTP_2 && client.answer_is_last() {
+        client.nudge.notify_one();
     }
-    Ok(answer)
+    answer
 }
 
 impl Gateway {
@@ -96,22 +80,23 @@ impl Gateway {
     async fn answer(
         &self,
         orders: &Orders,
-        understood: Understood,
         parts: Parts,
-        body: Incoming,
+        body: Received,
         guard: &mut Guard,
     ) -> Result<Answered, Refused> {
-        self.take_method(&understood)?;
-        let rule = admit(orders, &understood, guard)?;
-        let destination = self.destination(&understood, guard)?;
+        let exchange = guard.exchange.clone();
+        let understood = &exchange.asked;
+        self.take_method(understood)?;
+        admit(orders, understood, guard)?;
+        let destination = self.destination(understood, guard)?;
         let terms = self.terms(&destination, orders)?;
         self.fits(&parts)?;
         if let Wish::Connect = understood.wish {
             return self.connect(&destination, terms.as_ref(), guard).await;
         }
-        let request = self.prepare(&understood, parts, body, rule.as_deref(), guard)?;
-        let (answer, lease) =
-            self.forward(&destination, terms.as_ref(), request, guard).await.map_err(|failure| refused(&failure))?;
+        let mut request = self.prepare(understood, parts, body, guard)?;
+        let forwarded = self.forward(&destination, terms.as_ref(), &mut request, guard).await;
+        let (answer, lease) = forwarded.map_err(|failure| refused(&failure))?;
         guard.exchange.answered();
         self.receive(&understood.wish, answer, lease).await
     }
@@ -131,7 +116,7 @@ impl Gateway {
         }
     }
 
-    fn destination(&self, understood: &Understood, guard: &mut Guard) -> Result<Arc<Destination>, Refused> {
+    fn destination(&self, understood: &Understood, guard: &mut Guard) -> Result<Found<'_>, Refused> {
         let destination = self.routes.find(&understood.authority.host);
         let destination = destination.ok_or_else(|| {
             Refused::new(Class::NoRoute, &format!("no route is for the host {:?}", understood.authority.host))
@@ -157,10 +142,9 @@ impl Gateway {
             let reason = format!("{headers} headers are more than `max_headers`, {max}");
             return Err(Refused::new(Class::HeadersTooLarge, &reason));
         }
-        let declared: Option<u64> =
-            parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        match (self.limits.http.max_body, declared) {
-            (Some(max), Some(length)) if length > max as u64 => {
+        let declared = || -> Option<u64> { parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok() };
+        match self.limits.http.max_body.map(|max| (max, declared())) {
+            Some((max, Some(length))) if length > max as u64 => {
                 let reason = format!("the body of {length} bytes is longer than `max_body`, {max} bytes");
                 Err(Refused::new(Class::TooLarge, &reason))
             }
@@ -172,48 +156,37 @@ impl Gateway {
     fn prepare(
         &self,
         understood: &Understood,
-        parts: Parts,
-        body: Incoming,
-        rule: Option<&str>,
+        mut parts: Parts,
+        body: Received,
         guard: &Guard,
-    ) -> Result<Request<RequestBody>, Refused> {
-        let mut headers = parts.headers;
-        hygiene::hop_by_hop(&mut headers);
-        match &guard.client.peer {
-            Some(peer) => {
-                let told = peer.headers(&self.names, &self.http.identity_headers);
-                told.apply(&mut headers, rule.unwrap_or_default());
-            }
-            None => self.names.strip(&mut headers),
+    ) -> Result<Outgoing, Refused> {
+        let headers = &mut parts.headers;
+        hygiene::hop_by_hop(headers);
+        match &guard.exchange.moment.headers {
+            Some(told) => told.apply(headers, guard.told.rule.as_deref().unwrap_or_default()),
+            None => self.names.strip(headers),
         }
-        self.follow(&mut headers, understood, parts.version, guard)?;
+        self.follow(headers, understood, parts.version, guard)?;
         let exchange = guard.exchange.clone();
         let mut body = match understood.wish {
-            Wish::WebSocket(_) => RequestBody::none(exchange, self.names.clone()),
-            _ => RequestBody::new(body, exchange, self.names.clone(), self.limits.http.max_body),
+            Wish::WebSocket(_) => RequestBody::none(exchange),
+            _ => RequestBody::new(body, exchange, self.limits.http.max_body),
         };
-        let asks_leave =
-            headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let leave = (asks_leave && !self.wants_http2(parts.version, &headers)).then(|| body.wait_for_leave());
-        if leave.is_none() {
-            headers.remove(header::EXPECT);
+        if let Some(expected) = headers.get(header::EXPECT) {
+            let asks_leave = expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            if asks_leave && !self.wants_http2(&guard.exchange) {
+                body.wait_for_leave();
+            } else {
+                headers.remove(header::EXPECT);
+            }
         }
-        understood.wish.write(&mut headers, &self.ids);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = understood.uri.clone();
-        *request.headers_mut() = headers;
+        understood.wish.write(headers, &self.ids);
+        parts.uri.clone_from(&understood.uri);
+        parts.extensions.clear();
         if let Wish::WebSocket(protocol) = &understood.wish {
-            request.extensions_mut().insert(protocol.clone());
+            parts.extensions.insert(protocol.clone());
         }
-        if let Some(leave) = leave {
-            hyper::ext::on_informational(&mut request, move |told| {
-                if told.status() == StatusCode::CONTINUE {
-                    leave.give();
-                }
-            });
-        }
-        Ok(request)
+        Ok(Outgoing { parts, body: Some(body) })
     }
 
     /// Marks the way that the request has come.
@@ -250,14 +223,8 @@ impl Gateway {
     }
 
     /// The upstream's answer as it goes back.
-    fn relay(
-        &self,
-        answer: Response<Incoming>,
-        lease: Lease,
-        version: Version,
-        mut guard: Guard,
-    ) -> Response<AnswerBody> {
-        let (mut parts, body) = answer.into_parts();
+    fn relay(&self, answer: Response<()>, lease: Lease, version: Version, mut guard: Guard) -> Response<AnswerBody> {
+        let (mut parts, ()) = answer.into_parts();
         hygiene::hop_by_hop(&mut parts.headers);
         if !self.is_outbound() {
             // Outbound it is the word of another of us, and the way to its log.
@@ -267,7 +234,7 @@ impl Gateway {
         guard.told.status = Some(parts.status);
         parts.version = version.min(Version::HTTP_2);
         parts.extensions.clear();
-        Response::from_parts(parts, AnswerBody::relayed(body, self.names.clone(), lease, guard))
+        Response::from_parts(parts, AnswerBody::relayed(lease, guard))
     }
 
     /// An answer of our own.
@@ -284,9 +251,9 @@ impl Gateway {
     }
 }
 
-/// Decides by the policy of this moment. Returns the rule that lets it through; `None` where requests are an application's on this machine.
-fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<Option<Arc<str>>, Refused> {
-    let Some(peer) = &guard.client.peer else { return Ok(None) };
+/// Decides by the policy of this moment. Requests of an application on this machine have none.
+fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<(), Refused> {
+    let Some(peer) = &guard.client.peer else { return Ok(()) };
     if guard.client.is_refused() {
         let reason = "the caller would not be let in any more: `close_grace` is for what is under way";
         return Err(Refused { class: Class::Denied, reason: reason.into(), is_denied: true });
@@ -299,8 +266,8 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
     }
     match decision.verdict {
         Verdict::Allowed { rule } => {
-            guard.told.rule = Some(rule.clone());
-            Ok(Some(rule))
+            guard.told.rule = Some(rule);
+            Ok(())
         }
         Verdict::Denied(denial) => Err(Refused { class: Class::Denied, reason: denial.to_string(), is_denied: true }),
     }

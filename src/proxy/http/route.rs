@@ -53,6 +53,23 @@ pub(super) struct Destination {
     terms: Mutex<Option<Arc<Terms>>>,
 }
 
+/// A destination for as long as a request needs it. What is fixed is not counted: its count would be shared by all workers.
+pub(super) enum Found<'a> {
+    Fixed(&'a Destination),
+    Filled(Arc<Destination>),
+}
+
+impl std::ops::Deref for Found<'_> {
+    type Target = Destination;
+
+    fn deref(&self) -> &Destination {
+        match self {
+            Self::Fixed(destination) => destination,
+            Self::Filled(destination) => destination,
+        }
+    }
+}
+
 impl Destination {
     /// On what terms a peer there is believed, with these credentials.
     pub(super) fn terms(&self, credentials: &Arc<Credentials>) -> Arc<Terms> {
@@ -99,18 +116,18 @@ impl Routes {
     }
 
     /// The destination of requests for `host`; `None` where no route is for it. Of several routes the one whose pattern says most counts.
-    pub(super) fn find(&self, host: &str) -> Option<Arc<Destination>> {
+    pub(super) fn find(&self, host: &str) -> Option<Found<'_>> {
         if let Some(only) = &self.only {
-            return Some(only.clone());
+            return Some(Found::Fixed(only));
         }
         if let Some(filled) = self.filled().get(host) {
-            return Some(filled.clone());
+            return Some(Found::Filled(filled.clone()));
         }
         let hosts = self.routes.iter().flat_map(|known| known.route.hosts.iter().map(move |pattern| (known, pattern)));
         let matching = hosts.filter(|(_, pattern)| pattern.matches(host));
         let (known, pattern) = matching.max_by_key(|(_, pattern)| pattern.specificity())?;
         if let Some(fixed) = &known.fixed {
-            return Some(fixed.clone());
+            return Some(Found::Fixed(fixed));
         }
         let labels = pattern.capture(host)?;
         let targets =
@@ -122,7 +139,7 @@ impl Routes {
             // Whoever makes up hosts pays with new connections, not we with memory.
             filled.clear();
         }
-        Some(filled.entry(host.to_owned()).or_insert(destination).clone())
+        Some(Found::Filled(filled.entry(host.to_owned()).or_insert(destination).clone()))
     }
 
     /// On what terms a peer behind `host` is believed; nobody is where no route is for it.

@@ -3,58 +3,78 @@
 
 use std::error::Error as _;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::ext::Protocol;
 
 use super::balance::Claim;
 use super::body::RequestBody;
-use super::connect::{Http1, Http2, Stream};
+use super::connect::{Http2, Stream};
 use super::exchange::{Cut, Guard};
 use super::forward::Failure;
+use super::http1::Http1;
 use super::identity::joined;
 use super::pool::For;
+use super::understood::Wish;
 use super::{Gateway, Place, told};
 
 /// What an answer comes over, until it is all there.
 #[derive(Debug)]
-pub(super) enum Lease {
-    Http1 {
-        connection: Http1,
-        claim: Claim,
-        whom: For,
-    },
-    Http2 {
-        _stream: Stream,
-        _claim: Claim,
-    },
+pub(super) struct Lease {
+    pub(super) over: Over,
+    /// Of the endpoint that it comes from.
+    pub(super) claim: Claim,
+    pub(super) whom: For,
+}
+
+/// What carries an answer.
+#[derive(Debug)]
+pub(super) enum Over {
+    Http1(Box<Http1>),
+    Http2(Incoming, #[expect(dead_code, reason = "counts until it is dropped")] Stream),
     /// A connection that carries other bytes than HTTP's.
-    Given {
-        _claim: Claim,
-        _place: Place,
-    },
+    Given(#[expect(dead_code, reason = "is occupied until it is dropped")] Place),
 }
 
 impl Lease {
-    /// Does what can be done now to bring the answer on.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Self::Http1 { connection, .. } = self {
-            let _ = connection.drive(cx);
+    /// The next part of the answer's body.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        match &mut self.over {
+            Over::Http1(connection) => connection.poll_frame(cx),
+            Over::Http2(body, _) => Pin::new(body).poll_frame(cx).map_err(|error| told(&error)),
+            Over::Given(_) => Poll::Ready(None),
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.over {
+            Over::Http1(connection) => connection.has_answered(),
+            Over::Http2(body, _) => body.is_end_stream(),
+            Over::Given(_) => true,
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match &self.over {
+            Over::Http1(connection) => connection.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Over::Http2(body, _) => body.size_hint(),
+            Over::Given(_) => SizeHint::with_exact(0),
         }
     }
 
     /// The answer is all there: the connection waits for the next request, if it can take one.
     pub(super) fn give_back(self) {
-        if let Self::Http1 { mut connection, claim, whom } = self
-            && connection.is_alive()
+        if let Over::Http1(mut connection) = self.over
+            && connection.is_free()
         {
             connection.rest();
-            claim.pool.put_http1(whom, connection);
+            self.claim.pool.put_http1(self.whom, connection);
         }
     }
 }
@@ -67,21 +87,30 @@ pub(super) struct Line {
 }
 
 pub(super) enum Speaks {
-    Http1(Http1),
+    Http1(Box<Http1>),
     Http2(Http2),
+}
+
+/// A request as it goes on.
+pub(super) struct Outgoing {
+    pub(super) parts: Parts,
+    /// `None` once it was sent, and where there is none.
+    pub(super) body: Option<RequestBody>,
+}
+
+impl Outgoing {
+    /// Whether a copy is as good as the request: it has no body, and asks for nothing but an answer.
+    fn can_be_copied(&self, guard: &Guard) -> bool {
+        let asks_for_more = matches!(guard.exchange.asked.wish, Wish::Upgrade(_) | Wish::WebSocket(_));
+        self.body.as_ref().is_none_or(RequestBody::is_end_stream) && !asks_for_more
+    }
 }
 
 /// A request that got no answer.
 pub(super) struct Unanswered {
     pub(super) error: Failure,
-    /// The request, where it can be sent again without loss.
-    pub(super) again: Option<Request<RequestBody>>,
-}
-
-impl From<Failure> for Unanswered {
-    fn from(error: Failure) -> Self {
-        Self { error, again: None }
-    }
+    /// Whether it can be sent again without loss.
+    pub(super) may_again: bool,
 }
 
 /// What we know of a request after its connection, or its stream, failed.
@@ -100,10 +129,9 @@ impl Gateway {
     pub(super) async fn send(
         &self,
         line: Line,
-        request: Request<RequestBody>,
-        (claim, whom): (&Claim, &For),
+        request: &mut Outgoing,
         guard: &Guard,
-    ) -> Result<(Response<Incoming>, Lease), Unanswered> {
+    ) -> Result<(Response<()>, Over), Unanswered> {
         let server = match &line.speaks {
             Speaks::Http1(connection) => connection.server.clone(),
             Speaks::Http2(connection) => connection.server.clone(),
@@ -112,97 +140,84 @@ impl Gateway {
             guard.exchange.meet(server.clone());
             guard.client.nudge_before(server.expiry()); // the keeper may not look again so soon
         }
-        let touched = request.body().touched();
-        let may_be_lost = line.is_reused || matches!(line.speaks, Speaks::Http2(_));
-        let spare = (may_be_lost && can_be_copied(&request)).then(|| copy(&request));
-        let (error, unsent, fate) = match line.speaks {
-            Speaks::Http1(mut connection) => match send_http1(&mut connection, for_http1(request), guard).await {
-                Ok(answer) => {
-                    return Ok((answer, Lease::Http1 { connection, claim: claim.again(), whom: whom.clone() }));
-                }
-                Err((error, unsent)) => (error, unsent, if connection.heard() { Fate::Heard } else { Fate::Unknown }),
+        let is_copy_left = request.can_be_copied(guard);
+        let (error, is_unsent, fate) = match line.speaks {
+            Speaks::Http1(mut connection) => match send_http1(&mut connection, request, guard).await {
+                Ok(answer) => return Ok((answer, Over::Http1(connection))),
+                Err(error) => (error, false, if connection.heard() { Fate::Heard } else { Fate::Unknown }),
             },
             Speaks::Http2(connection) => {
                 let scheme = if self.is_outbound() { "https" } else { "http" };
                 let stream = connection.stream();
-                match send_http2(connection, request, scheme, guard).await {
-                    Ok(answer) => return Ok((answer, Lease::Http2 { _stream: stream, _claim: claim.again() })),
+                match send_http2(connection, request, is_copy_left, scheme, guard).await {
+                    Ok((answer, body)) => return Ok((answer, Over::Http2(body, stream))),
                     Err(unanswered) => unanswered,
                 }
             }
         };
-        let may_again = match fate {
+        let is_safe = match fate {
             Fate::Unprocessed => true,
             // Without a sign either way only what means the same twice is sent twice (RFC 9110 §9.2.2).
-            Fate::Unknown => line.is_reused && spare.as_ref().is_some_and(|spare| is_idempotent(spare.method())),
+            Fate::Unknown => line.is_reused && is_idempotent(&request.parts.method),
             Fate::Heard => false,
         };
-        let is_whole = !touched.load(Ordering::Relaxed);
-        let may_again = may_again && is_whole && matches!(error, Failure::Broken(_));
-        let spare = spare
-            .filter(|_| may_again)
-            .map(|spare| spare.map(|()| RequestBody::none(guard.exchange.clone(), self.names.clone())));
-        Err(Unanswered { error, again: unsent.or(spare) })
+        let is_whole = is_copy_left && !guard.exchange.is_body_asked_for();
+        let may_again = is_unsent || (is_safe && is_whole && matches!(error, Failure::Broken(_)));
+        Err(Unanswered { error, may_again })
     }
 }
 
-/// Sends on an HTTP/1.1 connection, and drives it until the head of the answer is there.
-async fn send_http1(
-    connection: &mut Http1,
-    request: Request<RequestBody>,
-    guard: &Guard,
-) -> Result<Response<Incoming>, (Failure, Option<Request<RequestBody>>)> {
-    let mut sent = pin!(connection.sender.try_send_request(request));
-    let answered = poll_fn(|cx| {
-        if let Some(cut) = guard.exchange.why_cut(cx) {
-            return Poll::Ready(Err(cut));
-        }
-        if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
-            return Poll::Ready(Ok(answer));
-        }
-        // hyper tells the sender of every end, so that what is asked after it is ready.
-        let _ = connection.drive(cx);
-        sent.as_mut().poll(cx).map(Ok)
+/// Sends on an HTTP/1.1 connection, and waits for the head of the answer.
+async fn send_http1(connection: &mut Http1, request: &mut Outgoing, guard: &Guard) -> Result<Response<()>, Failure> {
+    for_http1(&mut request.parts);
+    connection.ask(&request.parts, request.body.take());
+    let answered = poll_fn(|cx| match guard.exchange.why_cut(cx) {
+        Some(cut) => Poll::Ready(Err(Failure::Cut(cut))),
+        None => connection.poll_answer(cx).map_err(|error| failure(guard, error)),
     });
-    match answered.await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(mut error)) => {
-            let unsent = error.take_message();
-            Err((failure(guard, &error.into_error()), unsent))
-        }
-        Err(cut) => Err((Failure::Cut(cut), None)),
-    }
+    answered.await
 }
 
 /// Sends on an HTTP/2 connection, and waits for the head of the answer.
 async fn send_http2(
     mut connection: Http2,
-    request: Request<RequestBody>,
+    request: &mut Outgoing,
+    keeps_copy: bool,
     scheme: &'static str,
     guard: &Guard,
-) -> Result<Response<Incoming>, (Failure, Option<Request<RequestBody>>, Fate)> {
-    if request.extensions().get::<Protocol>().is_some() {
+) -> Result<(Response<()>, Incoming), (Failure, bool, Fate)> {
+    let is_websocket = matches!(guard.exchange.asked.wish, Wish::WebSocket(_));
+    if is_websocket {
         match until_cut(connection.takes_extended_connect(), guard).await {
             Ok(true) => {}
             Ok(false) => {
-                return Err((Failure::NoWebSocket, None, Fate::Heard));
+                return Err((Failure::NoWebSocket, false, Fate::Heard));
             }
-            Err(cut) => return Err((Failure::Cut(cut), None, Fate::Heard)),
+            Err(cut) => return Err((Failure::Cut(cut), false, Fate::Heard)),
         }
     }
-    let request = for_http2(request, scheme);
-    let request = request.map_err(|error| (Failure::Broken(error.to_string()), None, Fate::Heard))?;
-    let sent = connection.sender.try_send_request(request);
+    let parts = if keeps_copy { copy(&request.parts) } else { std::mem::replace(&mut request.parts, empty()) };
+    let body = request.body.take().unwrap_or_else(|| RequestBody::none(guard.exchange.clone()));
+    let sent = for_http2(Request::from_parts(parts, body), scheme);
+    let sent = sent.map_err(|error| (Failure::Broken(error.to_string()), false, Fate::Heard))?;
+    let sent = connection.sender.try_send_request(sent);
     match until_cut(sent, guard).await {
-        Ok(Ok(answer)) => Ok(answer),
+        Ok(Ok(answer)) => {
+            let (head, body) = answer.into_parts();
+            Ok((Response::from_parts(head, ()), body))
+        }
         Ok(Err(mut error)) => {
             // A WebSocket has lost its key on the way.
-            let unsent = error.take_message().filter(|request| request.extensions().get::<Protocol>().is_none());
-            let unsent = unsent.map(of_http2);
+            let unsent = error.take_message().filter(|_| !is_websocket);
+            let is_unsent = unsent.is_some();
+            if let Some(unsent) = unsent {
+                let (parts, body) = of_http2(unsent).into_parts();
+                *request = Outgoing { parts, body: Some(body) };
+            }
             let error = error.into_error();
-            Err((failure(guard, &error), unsent, fate(&error)))
+            Err((failure(guard, told(&error)), is_unsent, fate(&error)))
         }
-        Err(cut) => Err((Failure::Cut(cut), None, Fate::Heard)),
+        Err(cut) => Err((Failure::Cut(cut), false, Fate::Heard)),
     }
 }
 
@@ -229,11 +244,11 @@ async fn until_cut<T>(work: impl Future<Output = T>, guard: &Guard) -> Result<T,
     .await
 }
 
-/// What an error of hyper's means: the client's side of the body may be at fault.
-fn failure(guard: &Guard, error: &hyper::Error) -> Failure {
+/// What it means that there is no answer: the client's side of the body may be at fault.
+fn failure(guard: &Guard, error: String) -> Failure {
     match guard.exchange.fault() {
         Some(fault) => Failure::Body(fault),
-        None => Failure::Broken(told(error)),
+        None => Failure::Broken(error),
     }
 }
 
@@ -241,44 +256,36 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
 }
 
-/// Whether a copy is as good as the request: it has no body, and asks for nothing but an answer.
-fn can_be_copied(request: &Request<RequestBody>) -> bool {
-    let asks_for_more =
-        request.headers().contains_key(header::UPGRADE) || request.extensions().get::<Protocol>().is_some();
-    request.body().is_end_stream() && !asks_for_more
-}
-
-fn copy(request: &Request<RequestBody>) -> Request<()> {
-    let mut copy = Request::new(());
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
+fn copy(parts: &Parts) -> Parts {
+    let mut copy = empty();
+    copy.method.clone_from(&parts.method);
+    copy.uri.clone_from(&parts.uri);
+    copy.headers.clone_from(&parts.headers);
     copy
 }
 
-/// In HTTP/1.1 a body of unknown length is chunked (RFC 9112 §6.3), cookies stand in one line (RFC 9113 §8.2.3), and a WebSocket is an upgrade
-/// of a GET (RFC 6455 §4.1).
-fn for_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
-    *request.version_mut() = Version::HTTP_11;
-    // hyper takes GET and HEAD to have no body where no header speaks of one.
-    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+fn empty() -> Parts {
+    Request::new(()).into_parts().0
+}
+
+/// What came in HTTP/2 as HTTP/1.1 has it: cookies stand in one line (RFC 9113 §8.2.3), and a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
+fn for_http1(request: &mut Parts) {
+    if request.version != Version::HTTP_2 {
+        return;
     }
-    let cookies = request.headers().get_all(header::COOKIE);
+    let cookies = request.headers.get_all(header::COOKIE);
     if cookies.iter().nth(1).is_some()
         && let Some(cookies) = joined(cookies, "; ")
     {
-        request.headers_mut().insert(header::COOKIE, cookies);
+        request.headers.insert(header::COOKIE, cookies);
     }
-    if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
-        *request.method_mut() = Method::GET;
-        let headers = request.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = request.extensions.remove::<Protocol>() {
+        request.method = Method::GET;
+        request.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         if let Ok(protocol) = HeaderValue::from_str(protocol.as_str()) {
-            headers.insert(header::UPGRADE, protocol);
+            request.headers.insert(header::UPGRADE, protocol);
         }
     }
-    request
 }
 
 /// In HTTP/2 scheme and host stand beside the path (RFC 9113 §8.3.1), and a WebSocket has no key (RFC 8441 §5).

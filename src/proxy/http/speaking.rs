@@ -1,29 +1,29 @@
-//! hyper at work on one client's connection, in either version of HTTP.
+//! One client's connection at work, in either version of HTTP.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::HttpService;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::body::AnswerBody;
+use super::body::{AnswerBody, Received};
 use super::client::Client;
-use super::gate::{Gate, Protocol};
 use super::gather::Gathering;
+use super::http1::{ClientEnd, Limits, Protocol};
 use super::leash::Leash;
+use super::told;
 use crate::config::HttpLimits;
 use crate::proxy::crew::Crew;
+use crate::proxy::error::ConnectionError;
 use crate::proxy::stream::Streams;
-
-/// What hyper may hold of a client's bytes, and of the answers to it, on an HTTP/1.1 connection, besides a head.
-const HTTP1_BUFFER: usize = 256 * 1024;
-
-/// Headers that hyper takes by itself: then their places lie on the stack, otherwise they are allocated for each head.
-pub(super) const HTTP1_HEADERS: usize = 100;
 
 /// What a stream may hold of an answer at the least: a frame's worth (RFC 9113 §4.2).
 const LEAST_SEND_BUFFER: usize = 16 * 1024;
@@ -31,60 +31,93 @@ const LEAST_SEND_BUFFER: usize = 16 * 1024;
 /// How often a peer of an HTTP/2 connection is asked whether it is still there, and for how long it may think.
 const PING: Duration = Duration::from_secs(60);
 
-/// What serves requests, in the words that hyper wants.
-pub(super) trait Requests:
-    HttpService<Incoming, ResBody = AnswerBody, Error: Into<Box<dyn Error + Send + Sync>>, Future: Send + 'static> + Unpin
-{
-}
+type Serving = Pin<Box<dyn Future<Output = Result<(), ConnectionError>> + Send>>;
 
-impl<S> Requests for S where
-    S: HttpService<Incoming, ResBody = AnswerBody, Error: Into<Box<dyn Error + Send + Sync>>, Future: Send + 'static>
-        + Unpin
-{
-}
-
-/// A connection in hyper's hands.
-pub(super) enum Speaking<S: HttpService<Incoming>> {
-    Http1(Box<http1::Connection<Gate<Leash>, S>>),
-    Http2(Box<Http2<S>>),
+/// A connection that is being served.
+pub(super) enum Speaking {
+    Http1(Serving, Arc<ClientEnd>),
+    Http2(Http2),
 }
 
 /// A connection of HTTP/2, and the work on its streams.
-pub(super) struct Http2<S: HttpService<Incoming>> {
-    hyper: Pin<Box<http2::Connection<TokioIo<ClientWire>, S, Streams>>>,
+pub(super) struct Http2 {
+    hyper: Pin<Box<dyn Http2Connection>>,
     wire: ClientWire,
     crew: Crew,
 }
 
-type ClientWire = Gathering<Gate<Leash>>;
+/// What HTTP/2 speaks on.
+type ClientWire = Gathering<Leash>;
 
-impl<S: Requests> Speaking<S> {
-    /// Gives a connection into hyper's hands.
-    pub(super) fn begin(protocol: Protocol, gate: Gate<Leash>, requests: S, limits: &HttpLimits) -> Self {
+/// hyper's connection, whatever serves its requests.
+pub(super) trait Http2Connection: Future<Output = hyper::Result<()>> + Send {
+    /// Lets no new stream in (RFC 9113 §6.8).
+    fn call_last(self: Pin<&mut Self>);
+}
+
+impl<S> Http2Connection for http2::Connection<TokioIo<ClientWire>, S, Streams>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = AnswerBody, Error = Infallible, Future: Send + 'static> + Send,
+{
+    fn call_last(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl Speaking {
+    /// Serves the requests of `wire`, which begins with `first`.
+    pub(super) fn begin<F>(
+        (protocol, first): (Protocol, Bytes),
+        wire: Leash,
+        client: &Arc<Client>,
+        answer: impl Fn(Request<Received>) -> F + Send + Sync + 'static,
+        limits: &HttpLimits,
+    ) -> Self
+    where
+        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+    {
+        let HttpLimits { max_header_bytes, max_headers, .. } = *limits;
         match protocol {
             Protocol::Http1 => {
-                // What the limits say of heads, and of how long they take, the gate has seen to: hyper must take all that it lets through.
-                let mut builder = http1::Builder::new();
-                if limits.max_headers > HTTP1_HEADERS {
-                    builder.max_headers(limits.max_headers);
-                }
-                builder.max_buf_size(limits.max_header_bytes.saturating_add(HTTP1_BUFFER));
-                builder.header_read_timeout(None);
-                Self::Http1(Box::new(builder.serve_connection(gate, requests)))
+                let end = ClientEnd::new(wire, first, Limits { max_header_bytes, max_headers });
+                let (clock, client) = (client.head.clone(), client.clone());
+                let is_last = move || client.answer_is_last();
+                Self::Http1(Box::pin(end.clone().serve(clock, answer, is_last)), end)
             }
             Protocol::Http2 => {
-                let (wire, crew) = (Gathering::new(gate), Crew::new());
+                let answer = Arc::new(answer);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answered = answer(request.map(Received::Http2));
+                    // Boxed: hyper and the crew move it about, and it is large.
+                    Box::pin(async move { Ok::<_, Infallible>(answered.await) })
+                });
+                let (wire, crew) = (Gathering::new(wire.rewound(first)), Crew::new());
                 let builder = http2_builder(Streams::within(&crew), limits);
-                let hyper = Box::pin(builder.serve_connection(TokioIo::new(wire.clone()), requests));
-                Self::Http2(Box::new(Http2 { hyper, wire, crew }))
+                let hyper = Box::pin(builder.serve_connection(TokioIo::new(wire.clone()), service));
+                Self::Http2(Http2 { hyper, wire, crew })
             }
         }
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+    /// Serves as far as can be done now.
+    ///
+    /// # Errors
+    /// When it ended other than cleanly.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         match self {
-            Self::Http1(connection) => Pin::new(&mut **connection).poll(cx),
-            Self::Http2(connection) => connection.poll(cx),
+            Self::Http1(serving, _) => serving.as_mut().poll(cx),
+            Self::Http2(connection) => connection.poll(cx).map_err(|error| match is_flood(&error) {
+                true => ConnectionError::Flooded,
+                false => ConnectionError::Http(told(&error)),
+            }),
+        }
+    }
+
+    /// Lets go of the connection, also where somebody still reads the body of a request.
+    pub(super) fn hang_up(self) {
+        if let Self::Http1(serving, end) = self {
+            drop(serving);
+            drop(end.remains());
         }
     }
 
@@ -99,13 +132,13 @@ impl<S: Requests> Speaking<S> {
     /// Ends a connection on which nothing is under way.
     pub(super) fn end_idle(&mut self) {
         match self {
-            Self::Http1(connection) => Pin::new(&mut **connection).graceful_shutdown(),
+            Self::Http1(_, end) => end.end_idle(),
             Self::Http2(connection) => connection.end(),
         }
     }
 }
 
-impl<S: Requests> Http2<S> {
+impl Http2 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         let Self { hyper, wire, crew } = self;
         crew.poll(cx, |cx| {
@@ -116,13 +149,13 @@ impl<S: Requests> Http2<S> {
     }
 
     fn end(&mut self) {
-        self.hyper.as_mut().graceful_shutdown();
+        self.hyper.as_mut().call_last();
         self.crew.rouse();
     }
 }
 
 /// Whether h2 ended the connection because of what it counts itself: streams given up before we saw them, frames that are nothing but work.
-pub(super) fn is_flood(error: &hyper::Error) -> bool {
+fn is_flood(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }

@@ -1,11 +1,9 @@
 //! How a request comes to a tunnel: the upstream agrees to other bytes, or is reached for them alone, and then the client's side is given over.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
@@ -15,7 +13,7 @@ use super::exchange::Guard;
 use super::forward::{Failure, Search};
 use super::request::{Answered, Refused, refused};
 use super::route::Destination;
-use super::send::Lease;
+use super::send::{Lease, Over};
 use super::tunnel::{End, Tunnel};
 use super::understood::Wish;
 use super::{Gateway, forwarded, hygiene};
@@ -51,17 +49,12 @@ impl Gateway {
         };
         claim.succeeded();
         guard.exchange.meet(Arc::new(server));
-        let lease = Lease::Given { _claim: claim, _place: place };
+        let lease = Lease { over: Over::Given(place), claim, whom: guard.client.whom() };
         Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _lease: lease }))
     }
 
     /// What comes of the upstream's answer to a request that may have asked for other bytes.
-    pub(super) async fn receive(
-        &self,
-        wish: &Wish,
-        answer: Response<Incoming>,
-        lease: Lease,
-    ) -> Result<Answered, Refused> {
+    pub(super) async fn receive(&self, wish: &Wish, answer: Response<()>, lease: Lease) -> Result<Answered, Refused> {
         let agreed = match (wish, answer.version(), answer.status()) {
             (Wish::Upgrade(_) | Wish::WebSocket(_), Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS) => true,
             (Wish::WebSocket(_), Version::HTTP_2, status) => status.is_success(),
@@ -83,18 +76,14 @@ impl Gateway {
         if !agreed {
             return Ok(Answered::Relayed(answer, lease));
         }
-        let (parts, body) = answer.into_parts();
+        let (parts, ()) = answer.into_parts();
         let end = match lease {
-            Lease::Http1 { mut connection, claim, .. } => {
-                drop(body);
-                poll_fn(|cx| connection.drive(cx)).await;
-                connection.into_wire().map(|(wire, first, place)| {
-                    let lease = Lease::Given { _claim: claim, _place: place };
-                    End { wire, first, _lease: lease }
-                })
+            Lease { over: Over::Http1(connection), claim, whom } => {
+                let (wire, first, place) = connection.into_wire();
+                Some(End { wire, first, _lease: Lease { over: Over::Given(place), claim, whom } })
             }
             lease => {
-                let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), body)).await;
+                let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), ())).await;
                 let wire = upgraded.map(|stream| Wire::Stream(Box::new(GivenOver::new(stream, None))));
                 wire.ok().map(|wire| End { wire, first: bytes::Bytes::new(), _lease: lease })
             }

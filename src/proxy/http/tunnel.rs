@@ -86,7 +86,7 @@ fn terms(orders: &Orders, guard: &Guard) -> Option<Arc<Terms>> {
     match &orders.service.way {
         Way::Requests(gateway) if guard.client.peer.is_none() => {
             let credentials = &orders.terms.as_ref()?.credentials;
-            Some(gateway.routes.terms(&guard.exchange.host, credentials))
+            Some(gateway.routes.terms(&guard.exchange.asked.authority.host, credentials))
         }
         Way::Requests(_) | Way::Bytes(_) => orders.terms.clone(),
     }

@@ -68,6 +68,12 @@ impl Understood {
         Ok(Self { method, authority: asked.authority, uri, form: asked.form, wish })
     }
 
+    /// What is told of a request that was not understood.
+    pub(super) fn not(parts: &Parts) -> Self {
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        Self { method, authority: Authority::default(), uri, form: Form::Authority, wish: Wish::Answer }
+    }
+
     /// The path, for rules; `None` where none was asked for.
     pub(super) fn path(&self) -> Option<RequestPath<'_>> {
         match self.form {

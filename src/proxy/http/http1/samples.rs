@@ -1,4 +1,4 @@
-//! Requests that the tests of the gate send: good ones, and one for each way to be refused.
+//! Requests that the tests send: good ones, and one for each way to be refused.
 #![allow(clippy::indexing_slicing, reason = "a test may fail")]
 
 use proptest::prelude::*;

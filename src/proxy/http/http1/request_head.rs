@@ -1,35 +1,38 @@
-//! The verdict on a request head: whether it is whole, whether hyper may see it, and where the message that it opens will end.
+//! A request's head: whether it is whole and good, what it says, and where its message ends.
 
 use std::mem::MaybeUninit;
 
-use http::Uri;
-use httparse::{Header, Request, Status};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use httparse::{Header, Status};
 
+use super::message::{Body, said_of_connection, tokens};
 use super::{Fault, Limits};
 
-/// A head that hyper may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+/// A good head.
+#[derive(Debug)]
+pub(super) struct RequestHead {
     /// Its length in bytes, with the empty lines before it and the one that ends it.
     pub(super) len: usize,
-    /// What follows it.
-    pub(super) body: Framing,
-    /// Whether what follows the message may be no HTTP: CONNECT, or a wish for another protocol that hyper would grant.
-    pub(super) upgrade: bool,
-}
-
-/// How the end of a body is found (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    Length(u64),
-    Chunked,
+    pub(super) parts: Parts,
+    pub(super) body: Body,
+    /// The connection may go on after the answer (RFC 9112 §9.3).
+    pub(super) keeps_alive: bool,
+    /// The client takes trailers (RFC 9110 §6.5.1).
+    pub(super) takes_trailers: bool,
+    /// The client waits for leave to send the body (RFC 9110 §10.1.1).
+    pub(super) expects_leave: bool,
 }
 
 /// A few empty lines before a request line are taken: some clients send one after a body (RFC 9112 §2.2).
 const MAX_EMPTY: usize = 4 * b"\r\n".len();
 
 /// As many headers find room on the stack; more are let in at the price of an allocation per head.
-const ON_STACK: usize = 128;
+pub(super) const ON_STACK: usize = 128;
+
+/// How many headers a request gets from us, about: room for them is made at once.
+const ADDED: usize = 12;
 
 /// `http::Uri` keeps offsets in 16 bits.
 const MAX_TARGET: usize = u16::MAX as usize - 1;
@@ -41,7 +44,7 @@ const MAX_LENGTH: u64 = u64::MAX / 2;
 ///
 /// The verdict on some bytes is the verdict on whichever of their beginnings is the first to give one: it does not depend on how the bytes
 /// came in.
-pub(super) fn examine(bytes: &[u8], limits: Limits) -> Result<Option<Head>, Fault> {
+pub(super) fn examine(bytes: &Bytes, limits: Limits) -> Result<Option<RequestHead>, Fault> {
     let empty = empty_lines(bytes);
     if empty > MAX_EMPTY {
         return Err(Fault::EmptyLines);
@@ -49,9 +52,9 @@ pub(super) fn examine(bytes: &[u8], limits: Limits) -> Result<Option<Head>, Faul
     let window = bytes.get(..limits.max_header_bytes).unwrap_or(bytes);
     let head = if limits.max_headers <= ON_STACK {
         let mut room = [const { MaybeUninit::uninit() }; ON_STACK];
-        parse(window, empty, room.get_mut(..limits.max_headers).unwrap_or_default())?
+        parse(bytes, window, empty, room.get_mut(..limits.max_headers).unwrap_or_default())?
     } else {
-        parse(window, empty, &mut vec![MaybeUninit::uninit(); limits.max_headers])?
+        parse(bytes, window, empty, &mut vec![MaybeUninit::uninit(); limits.max_headers])?
     };
     if head.is_none() && bytes.len() >= limits.max_header_bytes {
         let has_request_line = window.iter().skip(empty).any(|byte| *byte == b'\n');
@@ -74,11 +77,16 @@ fn empty_lines(bytes: &[u8]) -> usize {
     bytes.len() - rest.len()
 }
 
-fn parse<'b>(window: &'b [u8], empty: usize, room: &mut [MaybeUninit<Header<'b>>]) -> Result<Option<Head>, Fault> {
-    let mut request = Request::new(&mut []);
+fn parse<'b>(
+    bytes: &Bytes,
+    window: &'b [u8],
+    empty: usize,
+    room: &mut [MaybeUninit<Header<'b>>],
+) -> Result<Option<RequestHead>, Fault> {
+    let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(window, room) {
         Ok(Status::Partial) => Ok(None),
-        Ok(Status::Complete(len)) => judge(&request, window.get(..len).unwrap_or(window)).map(Some),
+        Ok(Status::Complete(len)) => judge(&request, bytes, window.get(..len).unwrap_or(window)).map(Some),
         Err(error) => Err(name(error, window.get(empty..).unwrap_or_default())),
     }
 }
@@ -99,7 +107,7 @@ fn name(error: httparse::Error, line: &[u8]) -> Fault {
 }
 
 /// The rules that httparse leaves to its user.
-fn judge(request: &Request<'_, '_>, head: &[u8]) -> Result<Head, Fault> {
+fn judge(request: &httparse::Request<'_, '_>, bytes: &Bytes, head: &[u8]) -> Result<RequestHead, Fault> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Fault::RequestLine);
     };
@@ -107,34 +115,68 @@ fn judge(request: &Request<'_, '_>, head: &[u8]) -> Result<Head, Fault> {
         return Err(Fault::LineEnd);
     }
     judge_target(target.as_bytes())?;
-    let is_connect = method == "CONNECT";
-    let (mut length, mut chunked, mut upgrade) = (None, false, is_connect);
+    let mut framing = Framing { minor, length: None, is_chunked: false };
+    let (mut stays_open, mut takes_trailers, mut expects_leave) = (None, false, false);
+    let mut headers = HeaderMap::try_with_capacity(request.headers.len() + ADDED).map_err(|_| Fault::TooManyHeaders)?;
     for Header { name, value } in request.headers.iter() {
-        if name.eq_ignore_ascii_case("content-length") {
-            if length.replace(parse_length(value)?).is_some() {
-                return Err(Fault::RepeatedLength);
-            }
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            if minor == 0 {
-                return Err(Fault::EncodingInHttp10);
-            }
-            if chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Fault::Encoding);
-            }
-            chunked = true;
-        } else if name.eq_ignore_ascii_case("upgrade") {
-            upgrade |= minor == 1;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::HeaderName)?;
+        match name {
+            http::header::CONTENT_LENGTH | http::header::TRANSFER_ENCODING => framing.learn(&name, value)?,
+            http::header::CONNECTION => stays_open = said_of_connection(stays_open, value),
+            http::header::TE => takes_trailers |= tokens(value).any(|one| one.eq_ignore_ascii_case(b"trailers")),
+            http::header::EXPECT => expects_leave |= minor > 0 && value.eq_ignore_ascii_case(b"100-continue"),
+            _ => {}
         }
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value)).map_err(|_| Fault::HeaderValue)?;
+        headers.try_append(name, value).map_err(|_| Fault::TooManyHeaders)?;
     }
-    let body = match (length, chunked) {
-        (Some(_), true) => return Err(Fault::LengthAndEncoding),
-        (None, true) => Framing::Chunked,
-        (length, false) => Framing::Length(length.unwrap_or_default()),
-    };
-    if is_connect && body != Framing::Length(0) {
+    let body = framing.body()?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Fault::RequestLine)?;
+    if method == Method::CONNECT && !body.has_ended() {
         return Err(Fault::ConnectWithBody);
     }
-    Ok(Head { len: head.len(), body, upgrade })
+    let (keeps_alive, expects_leave) = (stays_open.unwrap_or(minor > 0), expects_leave && !body.has_ended());
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = method;
+    parts.uri = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).map_err(|_| Fault::Target)?;
+    parts.version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    parts.headers = headers;
+    Ok(RequestHead { len: head.len(), parts, body, keeps_alive, takes_trailers, expects_leave })
+}
+
+/// What the headers of a request say of the end of its body (RFC 9112 §6.3).
+struct Framing {
+    minor: u8,
+    length: Option<u64>,
+    is_chunked: bool,
+}
+
+impl Framing {
+    fn learn(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Fault> {
+        if *name == http::header::CONTENT_LENGTH {
+            return if self.length.replace(parse_length(value)?).is_some() {
+                Err(Fault::RepeatedLength)
+            } else {
+                Ok(())
+            };
+        }
+        if self.minor == 0 {
+            return Err(Fault::EncodingInHttp10);
+        }
+        if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Fault::Encoding);
+        }
+        self.is_chunked = true;
+        Ok(())
+    }
+
+    fn body(&self) -> Result<Body, Fault> {
+        match (self.length, self.is_chunked) {
+            (Some(_), true) => Err(Fault::LengthAndEncoding),
+            (None, true) => Ok(Body::chunked()),
+            (length, false) => Ok(Body::of_length(length.unwrap_or_default())),
+        }
+    }
 }
 
 /// httparse takes no CR without its LF: where there are as many of either, no LF is without its CR. Counted so that it becomes vector code.
@@ -148,7 +190,7 @@ fn has_bare_lf(head: &[u8]) -> bool {
 }
 
 /// 1*DIGIT (RFC 9110 §8.6); a list of equal lengths is none.
-fn parse_length(value: &[u8]) -> Result<u64, Fault> {
+pub(super) fn parse_length(value: &[u8]) -> Result<u64, Fault> {
     if value.is_empty() {
         return Err(Fault::Length);
     }
@@ -161,8 +203,7 @@ fn parse_length(value: &[u8]) -> Result<u64, Fault> {
         .ok_or(Fault::Length)
 }
 
-/// What `http::Uri` would make of it inside hyper, but for what it would drop (a fragment) or take beyond ASCII. The usual form is looked at
-/// here, since `Uri` allocates.
+/// What `http::Uri` takes, but for what it would drop (a fragment) or take beyond ASCII.
 fn judge_target(target: &[u8]) -> Result<(), Fault> {
     if target.len() > MAX_TARGET {
         return Err(Fault::TargetTooLong);

@@ -1,10 +1,12 @@
-//! The chunked coding (RFC 9112 §7.1), followed byte by byte and in whole chunks where they are data: only to know where the message ends, and
-//! that hyper, which is more lenient, will see the same end.
+//! The chunked coding (RFC 9112 §7.1), followed byte by byte, and in whole chunks where they are data.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use httparse::{EMPTY_HEADER, Status};
 
 use super::{Fault, Limits};
 
 /// How far the body of one message has come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Chunks {
     step: Step,
     /// Of the current chunk: the size read so far, then the data still to come.
@@ -13,10 +15,10 @@ pub(super) struct Chunks {
     digits: u8,
     /// Bytes in extensions of this message.
     extensions: usize,
-    /// Bytes in trailers of this message.
-    trailer_bytes: usize,
-    /// Trailer lines of this message.
-    trailers: usize,
+    /// The trailers of this message, with the empty line behind them.
+    trailers: Vec<u8>,
+    /// How many they are.
+    trailer_lines: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,28 +47,43 @@ const MAX_DIGITS: u8 = 16;
 const MAX_EXTENSIONS: usize = 4 * 1024;
 
 impl Chunks {
-    /// Follows the bytes up to the end of the message. Tells how many belong to it and are good, and what is wrong with the next one.
-    pub(super) fn follow(&mut self, bytes: &[u8], limits: Limits) -> (usize, Result<(), Fault>) {
-        let mut good = 0;
-        while !self.has_ended() {
+    /// Passes over what is no data. Tells how many bytes these are, and how many bytes of data come next, which count as passed: none where the
+    /// bytes are used up, or the message has ended.
+    pub(super) fn follow(&mut self, bytes: &[u8], limits: Limits) -> Result<(usize, usize), Fault> {
+        for (passed, byte) in bytes.iter().enumerate() {
+            if self.has_ended() {
+                return Ok((passed, 0));
+            }
             if self.step == Step::Data {
-                let rest = bytes.len() - good;
-                let taken = usize::try_from(self.left).map_or(rest, |left| left.min(rest));
-                good += taken;
-                self.left -= taken as u64;
-                if self.left > 0 {
-                    break;
+                let rest = bytes.len() - passed;
+                let data = usize::try_from(self.left).map_or(rest, |left| left.min(rest));
+                self.left -= data as u64;
+                if self.left == 0 {
+                    self.step = Step::DataCr;
                 }
-                self.step = Step::DataCr;
+                return Ok((passed, data));
             }
-            let Some(byte) = bytes.get(good) else { break };
-            match self.after(*byte, limits) {
-                Ok(step) => self.step = step,
-                Err(fault) => return (good, Err(fault)),
-            }
-            good += 1;
+            self.step = self.after(*byte, limits)?;
         }
-        (good, Ok(()))
+        Ok((bytes.len(), 0))
+    }
+
+    /// The trailers, once the message has ended; `None` where there are none.
+    pub(super) fn trailers(&self) -> Result<Option<HeaderMap>, Fault> {
+        if self.trailer_lines == 0 {
+            return Ok(None);
+        }
+        let mut lines = vec![EMPTY_HEADER; self.trailer_lines];
+        let Ok(Status::Complete((_, lines))) = httparse::parse_headers(&self.trailers, &mut lines) else {
+            return Err(Fault::Trailer);
+        };
+        let mut trailers = HeaderMap::try_with_capacity(lines.len()).map_err(|_| Fault::TrailersTooLarge)?;
+        for line in lines {
+            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Fault::Trailer)?;
+            let value = HeaderValue::from_bytes(line.value).map_err(|_| Fault::Trailer)?;
+            trailers.try_append(name, value).map_err(|_| Fault::TrailersTooLarge)?;
+        }
+        Ok(Some(trailers))
     }
 
     /// Whether the last byte of the message has been seen.
@@ -92,8 +109,8 @@ impl Chunks {
             (Step::DataLf, b'\n') => Ok(Step::Size),
             (Step::Data | Step::DataCr | Step::DataLf, _) => Err(Fault::ChunkEnd),
             (Step::Line | Step::Name | Step::Value | Step::ValueLf | Step::EndLf | Step::Ended, _) => {
-                self.trailer_bytes += 1;
-                if self.trailer_bytes > limits.max_header_bytes {
+                self.trailers.push(byte);
+                if self.trailers.len() > limits.max_header_bytes {
                     return Err(Fault::TrailersTooLarge);
                 }
                 self.after_in_trailers(byte, limits)
@@ -116,9 +133,9 @@ impl Chunks {
     fn after_in_trailers(&mut self, byte: u8, limits: Limits) -> Result<Step, Fault> {
         match (self.step, byte) {
             (Step::Line, b'\r') => Ok(Step::EndLf),
-            (Step::Line, _) if self.trailers >= limits.max_headers => Err(Fault::TrailersTooLarge),
+            (Step::Line, _) if self.trailer_lines >= limits.max_headers => Err(Fault::TrailersTooLarge),
             (Step::Line, _) if is_of_name(byte) => {
-                self.trailers += 1;
+                self.trailer_lines += 1;
                 Ok(Step::Name)
             }
             (Step::Name, b':') => Ok(Step::Value),

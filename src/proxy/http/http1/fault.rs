@@ -4,7 +4,7 @@ use http::StatusCode;
 
 /// Why a client's bytes are taken for no request. The sentences name no byte of the client's: they go into the log as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub(in crate::proxy) enum Fault {
+pub(in crate::proxy::http) enum Fault {
     /// A TLS record.
     #[error("the client speaks TLS where HTTP in plaintext is expected")]
     Tls,
@@ -86,7 +86,7 @@ pub(in crate::proxy) enum Fault {
 
 impl Fault {
     /// The status of the answer to it; `None` where nobody is left to read one.
-    pub(in crate::proxy) fn status(self) -> Option<StatusCode> {
+    pub(in crate::proxy::http) fn status(self) -> Option<StatusCode> {
         match self {
             Self::TargetTooLong => Some(StatusCode::URI_TOO_LONG),
             Self::TooManyHeaders | Self::HeadTooLarge | Self::TrailersTooLarge => {
