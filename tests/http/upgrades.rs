@@ -10,14 +10,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use svidgate::metrics::RequestOutcome;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 
 use super::frames::{DATA, END_HEADERS, Frames, GET, HEADERS, RST_STREAM, block};
 use super::scene::{Played, Raw, Scene, header, patiently, served};
 use crate::harness::http::{Body, Client, full};
-use crate::harness::until;
+use crate::harness::{Gate, WEB, World, until};
+use crate::upstream::{Server, egress_toml, ended, to_orders};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a2V5\r\n\
                    Sec-WebSocket-Version: 13\r\n\r\n";
@@ -157,6 +158,44 @@ async fn an_application_that_changes_the_protocol_unasked_is_answered_for_with_5
     }
 }
 
+#[tokio::test]
+async fn an_application_that_changes_the_protocol_before_it_has_the_whole_request_is_answered_for_with_502() {
+    let (scene, application) = Scene::played("").await;
+    for framing in ["Content-Length: 5\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n"] {
+        let mut raw = scene.raw().await;
+        raw.say(format!("POST /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{framing}"))
+            .await;
+        let mut app = application.accept().await;
+        app.until("he").await;
+        app.say(AGREE).await;
+        let (head, _) = raw.answer().await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        let (rest, _) = app.end().await;
+        assert!(!rest.contains('0'), "the body does not seem whole: {rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_changes_the_protocol_for_a_client_that_never_takes_it_over_is_let_go_of() {
+    let world = World::new();
+    let service = Server::orders(&world).await;
+    let path = world.path("egress.sock");
+    let toml = egress_toml(&world, &to_orders(service.address, "[limits.http]\nmax_header_bytes = \"1MiB\""));
+    world.identity("web", WEB);
+    let gate = Gate::start(&toml.replace("127.0.0.1:0", &format!("unix://{}", path.display()))).await;
+    let mut raw = Raw::of(UnixStream::connect(&path).await.unwrap());
+    raw.say(ASK).await;
+    let mut app = Raw::of(service.accept().await);
+    app.head().await;
+    // A head that no unix socket takes at once: its client leaves before it has it.
+    let long = format!("X-Long: {}\r\n\r\n", "x".repeat(900_000));
+    app.say(AGREE.replace("\r\n\r\n", "\r\n") + &long).await;
+    raw.until("HTTP/1.1 101 ").await;
+    drop(raw);
+    assert_eq!(app.end().await.0, "");
+    until("it is counted", || ended(&gate, RequestOutcome::Cancelled) == 1).await;
+}
+
 /// Asks for a WebSocket on a stream of HTTP/2.
 fn extended_connect(protocol: &'static str) -> Request<Body> {
     let request = Request::connect("https://orders.example/chat?a=b").header("sec-websocket-version", "13");
@@ -214,6 +253,28 @@ async fn a_websocket_over_http2_reaches_an_application_that_speaks_http1() {
     let (rest, end) = stream.end().await;
     assert!(rest == "bye" && end.is_ok(), "{rest} {end:?}");
     until("it is counted", || scene.requests(RequestOutcome::Tunnelled) == 1).await;
+}
+
+#[tokio::test]
+async fn the_length_that_a_websocket_over_http2_comes_with_makes_no_body_of_the_next_request() {
+    let (scene, application) = Scene::played("").await;
+    let mut frames = Frames::open(&scene, &[]).await;
+    let head = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "orders.example"),
+        (":path", "/chat"),
+        ("content-length", "5"),
+    ];
+    frames.say(HEADERS, END_HEADERS, 1, &block(&head)).await;
+    let mut app = application.accept().await;
+    let head = app.head().await;
+    assert_eq!(header(&head, "content-length"), Some("0"), "{head}");
+    app.say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(frames.until(&[HEADERS]).await.stream, 1);
+    frames.ask(3, &GET).await;
+    assert!(app.head().await.starts_with("GET "), "on the same connection");
 }
 
 #[tokio::test]
