@@ -256,28 +256,6 @@ async fn a_websocket_over_http2_reaches_an_application_that_speaks_http1() {
 }
 
 #[tokio::test]
-async fn the_length_that_a_websocket_over_http2_comes_with_makes_no_body_of_the_next_request() {
-    let (scene, application) = Scene::played("").await;
-    let mut frames = Frames::open(&scene, &[]).await;
-    let head = [
-        (":method", "CONNECT"),
-        (":protocol", "websocket"),
-        (":scheme", "https"),
-        (":authority", "orders.example"),
-        (":path", "/chat"),
-        ("content-length", "5"),
-    ];
-    frames.say(HEADERS, END_HEADERS, 1, &block(&head)).await;
-    let mut app = application.accept().await;
-    let head = app.head().await;
-    assert_eq!(header(&head, "content-length"), Some("0"), "{head}");
-    app.say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
-    assert_eq!(frames.until(&[HEADERS]).await.stream, 1);
-    frames.ask(3, &GET).await;
-    assert!(app.head().await.starts_with("GET "), "on the same connection");
-}
-
-#[tokio::test]
 async fn a_websocket_over_http2_reaches_an_application_that_speaks_http2() {
     let application = served(|request| async move {
         if request.method() != Method::CONNECT {
