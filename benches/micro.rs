@@ -1,19 +1,22 @@
 //! Micro-benchmarks of the hot pure parts: SPIFFE ID parsing, patterns, decisions of the policy over 1, 100 and 1,000 rules of many
-//! shapes, verification of a peer's chain.
+//! shapes, the headers of a request, verification of a peer's chain.
 #![allow(missing_docs, reason = "criterion's macros write functions without a word")]
 
 use std::error::Error;
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use http::Method;
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use svidgate::config::{IdentityHeader, IdentityHeaders};
 use svidgate::mint::{Authority, bundle_map};
 use svidgate::policy::{
     Action, Decision, HostPattern, PathPattern, Pattern, Policy, Request, RequestPath, Requests, Rule,
 };
+use svidgate::proxy::RequestHeaders;
 use svidgate::spiffe::{Leaf, SpiffeId, TrustBundles, TrustDomain, UnixTime, Usage, verify};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -147,11 +150,55 @@ fn decisions(criterion: &mut Criterion) {
     });
 }
 
+/// Headers as a client's request has them, with a forged identity and a header of the connection among them.
+fn headers(criterion: &mut Criterion) {
+    run(criterion, |criterion| {
+        let id = SpiffeId::parse(CALLER)?;
+        let chain = chain(&Authority::new(TrustDomain::parse("prod.example")?)?)?;
+        let sent = [
+            (header::HOST, "orders.example"),
+            (header::USER_AGENT, "curl/8.14.1"),
+            (header::ACCEPT, "application/json"),
+            (header::ACCEPT_ENCODING, "gzip, br"),
+            (header::AUTHORIZATION, "Bearer 0123456789abcdef0123456789abcdef"),
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CONTENT_LENGTH, "512"),
+            (header::CONNECTION, "keep-alive"),
+            (HeaderName::from_static("x-spiffe-id"), "spiffe://prod.example/forged"),
+        ];
+        let sent: HeaderMap = sent.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+        let mut default = IdentityHeaders::default();
+        for (what, also) in [
+            ("x-forwarded-client-cert", None),
+            (
+                "x-forwarded-client-cert, client-cert, x-spiffe-id",
+                Some([IdentityHeader::ClientCert, IdentityHeader::XSpiffeId]),
+            ),
+        ] {
+            default.send.extend(also.into_iter().flatten());
+            let ours = RequestHeaders::new(&default, &chain, &id, &id, IpAddr::from([10, 0, 0, 7]));
+            criterion.bench_function(&format!("headers of a request, built: {what}"), |bencher| {
+                let build = |mut headers: HeaderMap| {
+                    ours.build(&mut headers, "callers");
+                    headers
+                };
+                bencher.iter_batched(|| sent.clone(), build, BatchSize::SmallInput);
+            });
+        }
+        Ok(())
+    });
+}
+
+/// A chain of the caller's, leaf first.
+fn chain(authority: &Authority) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
+    let issued = authority.issue(&SpiffeId::parse(CALLER)?, Duration::from_secs(86_400))?;
+    Ok(CertificateDer::pem_slice_iter(issued.certificates.as_bytes()).collect::<Result<_, _>>()?)
+}
+
 fn chains(criterion: &mut Criterion) {
     run(criterion, |criterion| {
         let authority = Authority::new(TrustDomain::parse("prod.example")?)?;
-        let issued = authority.issue(&SpiffeId::parse(CALLER)?, Duration::from_secs(86_400))?;
-        let chain = CertificateDer::pem_slice_iter(issued.certificates.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let chain = chain(&authority)?;
         let (bundles, _) = TrustBundles::from_json(bundle_map(&[&authority]).as_bytes())?;
         let leaf = chain.first().ok_or("a chain has a leaf")?;
         criterion.bench_function("leaf, checked", |bencher| bencher.iter(|| Leaf::check(black_box(leaf))));
@@ -162,5 +209,5 @@ fn chains(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, ids, decisions, chains);
+criterion_group!(benches, ids, decisions, headers, chains);
 criterion_main!(benches);

@@ -15,6 +15,7 @@ use crate::options::{Options, Trial};
 use crate::origin::{self, Origin};
 use crate::process::{self, Process};
 use crate::products::{Hop, Mode, Peer, Product, Side};
+use crate::report::Report;
 use crate::results::Results;
 use crate::{html, load, trials};
 
@@ -101,8 +102,13 @@ impl Bench {
     }
 }
 
-/// Measures and reports.
+/// Measures and reports, or reports what was measured before.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    if let Some(path) = &options.from {
+        let report = Report::read(path)?;
+        println!("{}", report.text());
+        return write(&options, &report);
+    }
     let begin = Instant::now();
     let trials = runnable(&options);
     let peers = participants(&options).await?;
@@ -122,16 +128,23 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     for trial in trials {
         turns(&bench, trial, &peers, &mut results).await;
     }
-    println!("{}", results.text(&machine, &peers, &bench.options));
-    if let Some(path) = &bench.options.json {
-        std::fs::write(path, format!("{:#}\n", results.json(&machine, &peers, &bench.options)))
-            .with_context(|| format!("`{}` cannot be written", path.display()))?;
-    }
-    if let Some(path) = &bench.options.html {
-        std::fs::write(path, html::report(&results, &machine, &peers, &bench.options))
-            .with_context(|| format!("`{}` cannot be written", path.display()))?;
-    }
+    let report = results.report(machine, &peers, &bench.options);
+    println!("{}", report.text());
+    write(&bench.options, &report)?;
     eprintln!("done in {}", minutes(begin.elapsed()));
+    Ok(())
+}
+
+/// Writes the files that are asked for.
+fn write(options: &Options, report: &Report) -> anyhow::Result<()> {
+    if let Some(path) = &options.json {
+        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(report)?))
+            .with_context(|| format!("`{}` cannot be written", path.display()))?;
+    }
+    if let Some(path) = &options.html {
+        std::fs::write(path, html::report(report))
+            .with_context(|| format!("`{}` cannot be written", path.display()))?;
+    }
     Ok(())
 }
 

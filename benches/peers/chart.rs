@@ -1,7 +1,7 @@
 //! Plots as inline SVG: a bar for each product's median, a line from the least to the most, a dot for each round.
 
 use crate::products::Product;
-use crate::results::{Column, Summary, number};
+use crate::report::{Column, Summary, number, products};
 
 const WIDTH: f64 = 640.0;
 const ROW: f64 = 24.0;
@@ -56,42 +56,62 @@ fn bar(column: &Column, summary: &Summary, top: f64, x: &impl Fn(f64) -> f64) ->
     )
 }
 
+/// Height of the plot of [`lines`], and where its zero lies.
+const HEIGHT: f64 = 230.0;
+const ZERO: f64 = HEIGHT - 24.0;
+/// The least distance of two names at the ends of their lines.
+const APART: f64 = 14.0;
+
 /// The figures of one group as a line for each product, at even steps: for tests whose figures are one quantity at growing sizes.
 pub(crate) fn lines(columns: &[&Column]) -> String {
-    const HEIGHT: f64 = 220.0;
-    const BOTTOM: f64 = 24.0;
-    let greatest =
-        columns.iter().flat_map(|column| &column.summaries).map(|summary| summary.median).fold(0.0, f64::max);
-    let mut svg = String::new();
-    let mut places = Vec::new();
-    let mut at = LEFT;
-    let steps = u32::try_from(columns.len().saturating_sub(1)).map_or(1.0, f64::from).max(1.0);
-    for column in columns {
-        places.push(at);
+    let medians = columns.iter().flat_map(|column| &column.summaries).map(|summary| summary.median);
+    let greatest = medians.fold(f64::MIN_POSITIVE, f64::max);
+    let y = |value: f64| ZERO - value / greatest * (ZERO - 24.0);
+    let unit = columns.first().map(|column| column.unit.as_str()).unwrap_or_default();
+    let mut svg = format!("<text x=\"0\" y=\"12\">{unit}</text>");
+    for value in [0.0, greatest / 2.0, greatest] {
+        let (at, end) = (y(value), WIDTH - RIGHT);
         svg.push_str(&format!(
-            "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-            HEIGHT - 6.0,
-            column.name
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{end}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+             <text x=\"{label}\" y=\"{base:.1}\" text-anchor=\"end\">{value}</text>",
+            label = LEFT - 8.0,
+            base = at + 4.0,
+            value = number(value),
         ));
-        at += (WIDTH - LEFT - RIGHT) / steps;
     }
-    let y = |value: f64| HEIGHT - BOTTOM - value / greatest.max(f64::MIN_POSITIVE) * (HEIGHT - BOTTOM - 14.0);
-    let mut products: Vec<Product> =
-        columns.iter().flat_map(|column| column.summaries.iter().map(|summary| summary.product)).collect();
-    products.sort_unstable();
-    products.dedup();
-    for product in products {
-        let points: Vec<(f64, f64)> = columns
-            .iter()
-            .zip(&places)
-            .filter_map(|(column, place)| Some((*place, y(column.of(product)?.median))))
-            .collect();
+    let places = places(columns.len());
+    for (column, at) in columns.iter().zip(&places) {
+        let (name, base) = (&column.name, HEIGHT - 6.0);
+        svg.push_str(&format!("<text x=\"{at:.1}\" y=\"{base}\" text-anchor=\"middle\">{name}</text>"));
+    }
+    let mut ends = Vec::new();
+    for product in products(columns) {
+        let figures = columns.iter().zip(&places);
+        let points = figures.filter_map(|(column, place)| Some((*place, y(column.of(product)?.median))));
+        let points: Vec<(f64, f64)> = points.collect();
         let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let kind = if product == Product::Svidgate { "own" } else { "peer" };
         svg.push_str(&format!("<polyline class=\"{kind}\" points=\"{}\"/>", path.join(" ")));
-        if let Some((x, y)) = points.last() {
-            svg.push_str(&format!("<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", x + 8.0, y + 4.0, product.name()));
-        }
+        ends.extend(points.last().map(|(x, y)| (*y, *x, product)));
     }
-    format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">{svg}</svg>")
+    format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">{svg}{}</svg>", names(ends))
+}
+
+/// Even steps from left to right.
+fn places(steps: usize) -> Vec<f64> {
+    let gaps = u32::try_from(steps.saturating_sub(1)).map_or(1.0, f64::from).max(1.0);
+    (0..u32::try_from(steps).unwrap_or_default())
+        .map(|step| LEFT + f64::from(step) * (WIDTH - LEFT - RIGHT) / gaps)
+        .collect()
+}
+
+/// The products' names where their lines end, moved up where they would lie on each other.
+fn names(mut ends: Vec<(f64, f64, Product)>) -> String {
+    ends.sort_by(|(one, ..), (other, ..)| other.total_cmp(one));
+    let mut above = f64::INFINITY;
+    let names = ends.into_iter().map(|(y, x, product)| {
+        above = y.min(above - APART);
+        format!("<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", x + 8.0, above + 4.0, product.name())
+    });
+    names.collect()
 }

@@ -1,11 +1,12 @@
 //! The machine: what it is, and how fast it can encrypt and copy at all.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 /// How long each rate is measured, after as long a warm-up.
 const SPAN: Duration = Duration::from_millis(300);
@@ -13,14 +14,16 @@ const SPAN: Duration = Duration::from_millis(300);
 /// A full record of TLS.
 const RECORD: usize = 16 * 1024;
 
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Machine {
     processor: String,
     processors: usize,
     kernel: String,
     memory: String,
     date: String,
-    /// What is measured, and how many seconds of CPU a gigabyte takes.
-    rates: Vec<(&'static str, f64)>,
+    /// How many seconds of CPU a gigabyte takes.
+    #[serde(rename = "seconds_per_gigabyte")]
+    rates: BTreeMap<String, f64>,
 }
 
 impl Machine {
@@ -34,7 +37,7 @@ impl Machine {
             processor: line("/proc/cpuinfo", "model name"),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: line("/proc/sys/kernel/osrelease", ""),
-            memory: line("/proc/meminfo", "MemTotal"),
+            memory: gibibytes(&line("/proc/meminfo", "MemTotal")),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             rates: rates(),
         }
@@ -52,20 +55,16 @@ impl Machine {
         text.push('.');
         text
     }
-
-    pub(crate) fn json(&self) -> Value {
-        let Self { processor, processors, kernel, memory, date, rates } = self;
-        let rates: serde_json::Map<String, Value> =
-            rates.iter().map(|(name, rate)| ((*name).into(), json!(rate))).collect();
-        json!({
-            "processor": processor, "processors": processors, "kernel": kernel, "memory": memory, "date": date,
-            "seconds_per_gigabyte": rates,
-        })
-    }
 }
 
-fn rates() -> Vec<(&'static str, f64)> {
-    let mut rates = Vec::new();
+/// What the kernel tells as `24684092 kB`.
+fn gibibytes(memory: &str) -> String {
+    let kibibytes = memory.strip_suffix(" kB").and_then(|number| number.parse::<f64>().ok());
+    kibibytes.map_or_else(|| memory.to_owned(), |kibibytes| format!("{:.1} GiB", kibibytes / f64::from(1 << 20)))
+}
+
+fn rates() -> BTreeMap<String, f64> {
+    let mut rates = BTreeMap::new();
     if let Ok(key) = UnboundKey::new(&AES_256_GCM, &[7; 32]) {
         let key = LessSafeKey::new(key);
         let mut record = vec![0; RECORD];
@@ -76,7 +75,7 @@ fn rates() -> Vec<(&'static str, f64)> {
                 &mut record,
             ));
         });
-        rates.push(("AES-256-GCM, sealing records of 16 KiB in place", seal));
+        rates.insert("AES-256-GCM, sealing records of 16 KiB in place".to_owned(), seal);
         let mut sealed = vec![0; RECORD];
         let _ = key.seal_in_place_append_tag(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), &mut sealed);
         let original = sealed.clone();
@@ -85,11 +84,14 @@ fn rates() -> Vec<(&'static str, f64)> {
             sealed.copy_from_slice(&original);
             let _ = black_box(key.open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), &mut sealed));
         });
-        rates.push(("opening them, each copied once", opened));
+        rates.insert("AES-256-GCM, opening records of 16 KiB, each copied once".to_owned(), opened);
     }
     for (name, size) in [("copying within the cache (64 KiB)", 64 << 10), ("copying in memory (64 MiB)", 64 << 20)] {
         let (from, mut to) = (vec![1_u8; size], vec![0_u8; size]);
-        rates.push((name, seconds_per_gigabyte(size, || black_box(&mut to).copy_from_slice(black_box(&from)))));
+        rates.insert(
+            name.to_owned(),
+            seconds_per_gigabyte(size, || black_box(&mut to).copy_from_slice(black_box(&from))),
+        );
     }
     rates
 }

@@ -15,6 +15,7 @@ mod origin;
 mod paced;
 mod process;
 mod products;
+mod report;
 mod results;
 mod trials;
 

@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Write a report with plots here; it needs nothing else to be read
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Measure nothing: print the tables of an earlier run, from what it wrote with --json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
     /// The svidgate to measure, instead of building the one of this tree
     #[arg(long, value_name = "FILE")]
     pub(crate) svidgate: Option<PathBuf>,

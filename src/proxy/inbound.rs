@@ -21,14 +21,13 @@ pub(super) async fn serve(
     client: Socket,
     connection: &mut Connection,
 ) -> Result<(), ConnectionError> {
-    let terms = connection.terms().inspect_err(|_| client.abort())?;
     // Boxed, here and below: what is large and soon over takes no room in the future of a connection that may last for days.
-    let handshake = Box::pin(secure(acceptor, client, &terms));
-    let (client, peer, agreed) = connection.following.unless_forced(handshake).await?;
-    connection.proven(&peer, agreed);
-    let standing = Standing { terms, peer, usage: Usage::Client, on_expiry: service.config.on_expiry, chain: None };
+    let (client, standing) = Box::pin(admit(service, acceptor, client, connection)).await?;
     match &service.way {
-        Way::Bytes(upstream) => carry(service, upstream, client, standing, connection).await,
+        Way::Bytes(upstream) => {
+            let relay = Box::pin(join(upstream, client, connection)).await?;
+            connection.carry(service, standing, relay).await
+        }
         Way::Requests(_) => {
             let caller = Standing { chain: Some(client.peer_chain().into()), ..standing };
             Box::pin(http::serve(service, client, Some(caller), connection)).await
@@ -36,19 +35,27 @@ pub(super) async fn serve(
     }
 }
 
-/// Reaches the application, and carries bytes between it and the peer.
-async fn carry(
+/// Lets the peer in, if it may.
+async fn admit(
     service: &Service,
-    upstream: &Upstream,
-    client: Wire,
-    standing: Standing,
+    acceptor: &Acceptor,
+    client: Socket,
     connection: &mut Connection,
-) -> Result<(), ConnectionError> {
-    let dialled = connection.following.unless_forced(Box::pin(upstream.connect())).await;
+) -> Result<(Wire, Standing), ConnectionError> {
+    let terms = connection.terms().inspect_err(|_| client.abort())?;
+    let handshake = secure(acceptor, client, &terms);
+    let (client, peer, agreed) = connection.following.unless_forced(handshake).await?;
+    connection.proven(&peer, agreed);
+    let standing = Standing { terms, peer, usage: Usage::Client, on_expiry: service.config.on_expiry, chain: None };
+    Ok((client, standing))
+}
+
+/// Reaches the application, and joins the peer to it.
+async fn join(upstream: &Upstream, client: Wire, connection: &mut Connection) -> Result<Box<Relay>, ConnectionError> {
+    let dialled = connection.following.unless_forced(upstream.connect()).await;
     let (application, target) = dialled.inspect_err(|_| client.abort())?;
     connection.record.target(target);
-    let relay = Box::new(Relay::new(client, Wire::Plain(application)));
-    connection.carry(service, standing, relay).await
+    Ok(Box::new(Relay::new(client, Wire::Plain(application))))
 }
 
 /// Makes the handshake. A client that left without a byte is a health check, not a failed handshake; one that was told why it is turned away

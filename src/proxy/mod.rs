@@ -1,5 +1,6 @@
 //! Listeners and the connections on them: permit, accept, record, spawn.
 
+mod crew;
 mod dial;
 mod error;
 mod http;
@@ -34,6 +35,8 @@ use crate::metrics::Metrics;
 use crate::spiffe::UnixTime;
 use crate::tls::{Agreed, PeerIdentity, Terms};
 pub use error::ConnectionError;
+#[doc(hidden)]
+pub use http::measured::RequestHeaders;
 use listen::{Backoff, ListenSocket, is_about_the_peer};
 use live::{Following, Orders, Standing};
 use record::Record;

@@ -20,7 +20,7 @@ pub(super) struct Record {
     client: Option<SocketAddr>,
     started: Instant,
     own_id: Option<SpiffeId>,
-    peer: Option<(SpiffeId, Arc<str>)>,
+    peer: Option<PeerIdentity>,
     agreed: Option<Agreed>,
     target: Option<String>,
     /// Decrypted and encrypted.
@@ -63,7 +63,7 @@ impl Record {
 
     /// Who the peer is, and what was agreed with it.
     pub(super) fn peer(&mut self, peer: &PeerIdentity, agreed: Agreed) {
-        self.peer = Some((peer.id().clone(), peer.rule().clone()));
+        self.peer = Some(peer.clone());
         self.agreed = Some(agreed);
         if let Some(shadow) = peer.shadow() {
             self.shadow(peer.id(), shadow);
@@ -112,7 +112,7 @@ impl Record {
         }
         let error = error.filter(|_| refusal.is_none());
         let facts = refusal.and_then(|refusal| refusal.facts.as_ref());
-        let peer = refusal.and_then(Refusal::peer).or_else(|| self.peer.as_ref().map(|(id, _)| id));
+        let peer = refusal.and_then(Refusal::peer).or_else(|| self.peer.as_ref().map(PeerIdentity::id));
         let (decrypted, encrypted) = self.moved;
         // The level is part of a tracing call site, so the one line is written in three places, from one list of fields.
         macro_rules! line {
@@ -133,7 +133,7 @@ impl Record {
                     http.requests = self.requests,
                     duration = self.started.elapsed().as_secs_f64(),
                     outcome = outcome.as_str(),
-                    policy.rule = self.peer.as_ref().map(|(_, rule)| &**rule),
+                    policy.rule = self.peer.as_ref().map(|peer| &**peer.rule()),
                     policy.decision = refusal.map(|_| "deny"),
                     policy.stage = refusal.map(|refusal| refusal.stage().as_str()),
                     policy.reason = refusal.map(tracing::field::display),

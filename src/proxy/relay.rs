@@ -1,7 +1,6 @@
 //! Bytes both ways between the mutual-TLS side and the plaintext side, half-closes kept apart. No buffer belongs to an idle connection: one is
 //! borrowed from the worker's few while bytes are in flight, and stays only as long as the receiver does not take them.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -14,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::wire::Wire;
-use crate::tls::{alert_name, received_alert};
+use crate::tls::{Buffer, alert_name, received_alert};
 
 /// The relay of one connection. It can be stopped between any two polls and run again: nothing is lost.
 pub(super) struct Relay {
@@ -270,7 +269,7 @@ impl Held {
     /// Reads once; `None` at the end of the stream.
     fn read<R: AsyncRead + Unpin>(cx: &mut Context<'_>, from: &mut R) -> Poll<io::Result<Option<Self>>> {
         let mut buffer = Buffer::take();
-        let mut unfilled = ReadBuf::new(&mut buffer.0);
+        let mut unfilled = ReadBuf::new(buffer.get_mut(..Buffer::PLAINTEXT).unwrap_or_default());
         ready!(Pin::new(from).poll_read(cx, &mut unfilled))?;
         let end = unfilled.filled().len();
         Poll::Ready(Ok((end > 0).then_some(Self::Read { buffer, start: 0, end })))
@@ -278,7 +277,7 @@ impl Held {
 
     fn rest(&self) -> &[u8] {
         match self {
-            Self::Read { buffer, start, end } => buffer.0.get(*start..*end).unwrap_or_default(),
+            Self::Read { buffer, start, end } => buffer.get(*start..*end).unwrap_or_default(),
             Self::Given(bytes) => bytes,
         }
     }
@@ -289,37 +288,4 @@ impl Held {
             Self::Given(bytes) => bytes.advance(written.min(bytes.len())),
         }
     }
-}
-
-/// A buffer on loan from its worker thread.
-struct Buffer(Box<[u8]>);
-
-impl Buffer {
-    /// Full TLS records, and few system calls, on bulk transfers; costs nothing at rest since no idle connection holds one.
-    const SIZE: usize = 64 * 1024;
-
-    /// How many a worker keeps for the next taker: more are in use only while receivers lag behind.
-    const KEPT: usize = 16;
-
-    fn take() -> Self {
-        let kept = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-        Self(kept.unwrap_or_else(|| vec![0; Self::SIZE].into_boxed_slice()))
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
-        // A worker that is ending has no spare buffers any more; then this one is freed.
-        let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < Self::KEPT {
-                spare.push(buffer);
-            }
-        });
-    }
-}
-
-thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }

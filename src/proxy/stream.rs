@@ -1,10 +1,11 @@
-//! A client's streams of HTTP/2, each the task that hyper makes of it: what resets one and leaves its connection alone, and what tells one that
+//! A client's streams of HTTP/2, each the future that hyper makes of it: what resets one and leaves its connection alone, and what tells one that
 //! ended from one that was given up. hyper itself gives no hold on a stream.
 
+use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -13,20 +14,27 @@ use hyper::rt::Executor;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::AbortHandle;
+
+use super::crew::{Crew, Recruiting};
 
 tokio::task_local! {
-    /// The stream whose task this is.
+    /// The stream that is worked on.
     static CURRENT: Arc<Stream>;
 }
 
-/// Runs the streams of a client's connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Streams;
+/// Runs the streams of a client's connection, in the connection's own task.
+#[derive(Clone, Debug)]
+pub(super) struct Streams(Recruiting);
+
+impl Streams {
+    pub(super) fn within(crew: &Crew) -> Self {
+        Self(crew.recruiting())
+    }
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
-    /// The connection's task has one executed for each request. What a request's own task has executed sends the bytes of its stream once that
-    /// was given over to other bytes.
+    /// The connection has one executed for each request. What a request itself has executed sends the bytes of its stream once that was given over
+    /// to other bytes.
     fn execute(&self, future: F) {
         let current = CURRENT.try_with(Arc::clone);
         let stream = current.clone().unwrap_or_default();
@@ -34,12 +42,14 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
             let sender = Arc::new(Sender(Mutex::new((Some(Box::pin(future)), None))));
             let _ = stream.sender.set(sender.clone());
             tokio::spawn(poll_fn(move |cx| sender.poll(cx)));
+            if stream.is_reset() {
+                stream.reset();
+            }
         } else {
-            let task = tokio::spawn(CURRENT.scope(stream.clone(), future));
-            let _ = stream.task.set(task.abort_handle());
-        }
-        if stream.is_reset() {
-            stream.reset();
+            self.0.recruit(CURRENT.scope(stream.clone(), async move {
+                let mut future = pin!(future);
+                poll_fn(|cx| stream.work(future.as_mut(), cx)).await;
+            }));
         }
     }
 }
@@ -47,7 +57,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 /// One stream.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    task: OnceLock<AbortHandle>,
+    /// Wakes whoever works on it.
+    worker: OnceLock<Waker>,
     sender: OnceLock<Arc<Sender>>,
     is_reset: AtomicBool,
 }
@@ -61,12 +72,18 @@ impl Stream {
     /// Gives up what is still to be said on it: it is reset as soon as nobody holds its receiving side either.
     pub(super) fn reset(&self) {
         self.is_reset.store(true, Ordering::SeqCst);
-        self.task.get().inspect(|task| task.abort());
+        self.worker.get().inspect(|worker| worker.wake_by_ref());
         self.sender.get().inspect(|sender| sender.stop());
     }
 
     pub(super) fn is_reset(&self) -> bool {
         self.is_reset.load(Ordering::SeqCst)
+    }
+
+    /// Works on it, until that is done or it is reset.
+    fn work(&self, future: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<()> {
+        self.worker.get_or_init(|| cx.waker().clone());
+        if self.is_reset() { Poll::Ready(()) } else { future.poll(cx) }
     }
 }
 
@@ -128,14 +145,28 @@ impl GivenOver {
         self.stream.as_ref().inspect(|stream| stream.reset());
     }
 
-    /// What the sending side knows of a reset, which hyper takes for an end of the receiving side where its code is CANCEL or NO_ERROR.
+    /// What the sending side knows of a reset, which hyper takes for an end of the receiving side where its code is CANCEL or NO_ERROR. With the
+    /// latter a server says, after its end, that it needs no more of ours (RFC 9113 §8.1).
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.stream.as_ref().and_then(|stream| stream.sender.get()).inspect(|sender| sender.look());
         match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(Err(error)) if self.stream.is_none() && has_said_all(&error) => Ok(()),
             Poll::Ready(Err(error)) => Err(io::Error::new(io::ErrorKind::ConnectionReset, error)),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }
+}
+
+/// Whether a stream was reset with NO_ERROR.
+fn has_said_all(error: &io::Error) -> bool {
+    let mut cause = error.get_ref().map(|error| error as &(dyn Error + 'static));
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl AsyncRead for GivenOver {

@@ -6,16 +6,16 @@ use std::task::{Context, Poll};
 
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::TlsStream;
 
 use super::socket::Socket;
 use super::stream::GivenOver;
+use crate::tls::Stream;
 
 /// A stream of bytes to one side.
 #[derive(Debug)]
 pub(super) enum Wire {
     /// Mutual TLS. Boxed: rustls' state is a kilobyte, and wires are moved about.
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<Stream<Socket>>),
     /// Plaintext.
     Plain(Socket),
     /// A stream within an HTTP/2 connection.
@@ -23,8 +23,8 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    pub(super) fn tls(stream: impl Into<TlsStream<Socket>>) -> Self {
-        Self::Tls(Box::new(stream.into()))
+    pub(super) fn tls(stream: Stream<Socket>) -> Self {
+        Self::Tls(Box::new(stream))
     }
 
     /// The chain that the peer presented, leaf first; nothing where there is no TLS.

@@ -1,33 +1,34 @@
 //! Mutual TLS: a connection and the terms of that moment go in; a stream comes out together with the proof of who is at its other end.
 
+mod buffer;
 mod error;
+mod session;
+mod stream;
 mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::{ClientConfig, CommonState, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::config::TlsVersion;
+pub use buffer::Buffer;
 pub use error::{HandshakeError, alert_name, received_alert};
+use session::Session;
+pub use stream::Stream;
 use verify::{HANDSHAKE, Handshake, OwnCertificate, PeerVerifier};
 pub use verify::{PeerIdentity, Reason, Refusal, Terms};
-
-/// How much plaintext, and how much ciphertext, one connection may hold inside rustls while its peer does not read: as much as the relay
-/// writes at once.
-const BUFFER_LIMIT: usize = 64 * 1024;
 
 /// Terminates mutual TLS for one listener. Built once; a rotation changes the terms, not this.
 #[derive(Clone)]
 pub struct Acceptor {
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     patience: Duration,
 }
 
@@ -49,7 +50,7 @@ impl Acceptor {
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
-        Ok(Self { tls: TlsAcceptor::from(Arc::new(config)), patience })
+        Ok(Self { tls: Arc::new(config), patience })
     }
 
     /// Makes the handshake of one connection, on `terms` and within the patience.
@@ -60,19 +61,19 @@ impl Acceptor {
         &self,
         io: IO,
         terms: &Arc<Terms>,
-    ) -> Result<(server::TlsStream<IO>, PeerIdentity), (HandshakeError, Option<IO>)>
+    ) -> Result<(Stream<IO>, PeerIdentity), (HandshakeError, Option<IO>)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let accept = self.tls.accept_with(io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
-        under_terms(accept.into_fallible(), terms, self.patience).await
+        let session = UnbufferedServerConnection::new(self.tls.clone()).map(Session::Server);
+        under_terms(session, io, terms, self.patience).await
     }
 }
 
 /// Originates mutual TLS for one listener. Built once; a rotation changes the terms, not this.
 #[derive(Clone)]
 pub struct Connector {
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
     patience: Duration,
 }
 
@@ -91,7 +92,7 @@ impl Connector {
             .with_client_cert_resolver(Arc::new(OwnCertificate));
         config.alpn_protocols = alpn;
         config.resumption = Resumption::disabled(); // as on the accepting side
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), patience })
+        Ok(Self { tls: Arc::new(config), patience })
     }
 
     /// Makes the handshake of one connection, on `terms` and within the patience. `server_name` is what is sent as SNI (nothing where it is
@@ -104,26 +105,33 @@ impl Connector {
         io: IO,
         server_name: ServerName<'static>,
         terms: &Arc<Terms>,
-    ) -> Result<(client::TlsStream<IO>, PeerIdentity), HandshakeError>
+    ) -> Result<(Stream<IO>, PeerIdentity), HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let connect =
-            self.tls.connect_with(server_name, io, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)));
-        under_terms(connect.into_fallible(), terms, self.patience).await.map_err(|(error, _)| error)
+        let session = UnbufferedClientConnection::new(self.tls.clone(), server_name).map(Session::Client);
+        under_terms(session, io, terms, self.patience).await.map_err(|(error, _)| error)
     }
 }
 
 /// Runs one handshake with its terms beside it, and takes out what came of the examination.
-async fn under_terms<S, IO>(
-    handshake: impl Future<Output = Result<S, (std::io::Error, IO)>>,
+async fn under_terms<IO>(
+    session: Result<Session, rustls::Error>,
+    io: IO,
     terms: &Arc<Terms>,
     patience: Duration,
-) -> Result<(S, PeerIdentity), (HandshakeError, Option<IO>)> {
+) -> Result<(Stream<IO>, PeerIdentity), (HandshakeError, Option<IO>)>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let session = match session {
+        Ok(session) => session,
+        Err(error) => return Err((HandshakeError::Tls(error), Some(io))),
+    };
     let context = Handshake::new(terms.clone());
     // Boxed: a handshake is short and its future large; the connection's future keeps a pointer's room for it.
     let examined = Box::pin(HANDSHAKE.scope(context, async {
-        let stream = timeout(patience, handshake).await;
+        let stream = timeout(patience, Stream::establish(session, io)).await;
         let outcome = HANDSHAKE.try_with(|handshake| handshake.outcome.take()).ok().flatten();
         (stream, outcome)
     }));

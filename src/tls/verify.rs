@@ -53,7 +53,8 @@ impl Terms {
         let decision = self.policy.decide(&verified.id);
         match decision.verdict {
             Verdict::Allowed { rule } => {
-                Ok(PeerIdentity { id: verified.id, rule, valid_until: verified.valid_until, shadow: decision.shadow })
+                let (id, valid_until, shadow) = (verified.id, verified.valid_until, decision.shadow);
+                Ok(PeerIdentity(Arc::new(Proven { id, rule, valid_until, shadow })))
             }
             Verdict::Denied(denial) => Err(refuse(Reason::Denied { id: verified.id, denial, shadow: decision.shadow })),
         }
@@ -65,9 +66,12 @@ impl Terms {
     }
 }
 
-/// The proof that a peer was authenticated and allowed: only [`Terms::authenticate`] makes one.
+/// The proof that a peer was authenticated and allowed: only [`Terms::authenticate`] makes one. It is handed about, and weighs a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerIdentity {
+pub struct PeerIdentity(Arc<Proven>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Proven {
     id: SpiffeId,
     rule: Arc<str>,
     valid_until: UnixTime,
@@ -77,22 +81,22 @@ pub struct PeerIdentity {
 impl PeerIdentity {
     /// The peer's SPIFFE ID.
     pub fn id(&self) -> &SpiffeId {
-        &self.id
+        &self.0.id
     }
 
     /// The rule that lets it in.
     pub fn rule(&self) -> &Arc<str> {
-        &self.rule
+        &self.0.rule
     }
 
     /// The first instant at which a certificate of its path expires.
     pub fn valid_until(&self) -> UnixTime {
-        self.valid_until
+        self.0.valid_until
     }
 
     /// What would have happened with the shadow rules enforced; only where that is a denial.
     pub fn shadow(&self) -> Option<&Verdict> {
-        self.shadow.as_ref()
+        self.0.shadow.as_ref()
     }
 }
 

@@ -148,6 +148,11 @@ impl Peer {
 }
 
 impl Product {
+    /// The product of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|product| product.name() == name)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Svidgate => "svidgate",

@@ -20,6 +20,7 @@ use super::body::RequestBody;
 use super::gather::Gathering;
 use super::server::Server;
 use crate::config::HttpLimits;
+use crate::proxy::crew::{Crew, Recruiting};
 use crate::proxy::wire::Wire;
 use crate::tls::{HandshakeError, Terms};
 
@@ -90,24 +91,20 @@ struct Use {
 
 type Driver = http2::Connection<TokioIo<Gathering<Wire>>, RequestBody, Tasks>;
 
-/// Runs what hyper makes of an HTTP/2 connection to a target: first the task that speaks on its wire, then some for each request.
+/// Runs what hyper makes of an HTTP/2 connection to a target, in one task: first what speaks on its wire, then what waits for each answer.
 #[derive(Clone)]
-struct Tasks(Arc<Mutex<Option<Gathering<Wire>>>>);
-
-impl Tasks {
-    fn on(wire: Gathering<Wire>) -> Self {
-        Self(Arc::new(Mutex::new(Some(wire))))
-    }
+struct Tasks {
+    crew: Recruiting,
+    wire: Arc<Mutex<Option<Gathering<Wire>>>>,
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, future: F) {
-        let Some(wire) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            tokio::spawn(future);
-            return;
+        let Some(wire) = self.wire.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return self.crew.recruit(future);
         };
         let mut speaking = Box::pin(future);
-        tokio::spawn(poll_fn(move |cx| {
+        self.crew.recruit(poll_fn(move |cx| {
             let done = speaking.as_mut().poll(cx);
             wire.write_out(cx);
             done
@@ -160,8 +157,9 @@ impl Http2 {
     ) -> hyper::Result<Self> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
         let (max_streams, window) = room(limits, server.is_some());
-        let wire = Gathering::new(wire);
-        let mut builder = http2::Builder::new(Tasks::on(wire.clone()));
+        let (wire, mut crew) = (Gathering::new(wire), Crew::new());
+        let tasks = Tasks { crew: crew.recruiting(), wire: Arc::new(Mutex::new(Some(wire.clone()))) };
+        let mut builder = http2::Builder::new(tasks);
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
@@ -181,8 +179,14 @@ impl Http2 {
         });
         let driven = use_of.clone();
         tokio::spawn(async move {
-            poll_fn(|cx| driven.drive(cx)).await;
+            poll_fn(|cx| crew.poll(cx, |cx| driven.drive(cx))).await;
             drop(place);
+            // It takes no more requests; those that are on it go on.
+            poll_fn(|cx| match crew.poll(cx, |_| Poll::<()>::Pending) {
+                Poll::Pending if !crew.is_alone() => Poll::Pending,
+                _ => Poll::Ready(()),
+            })
+            .await;
         });
         Ok(Self { sender, server, use_of })
     }

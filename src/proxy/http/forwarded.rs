@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::header::{FORWARDED, VIA};
+use http::header::{Entry, FORWARDED, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::identity::{closes_its_quotes, folds_to, joined, visible};
@@ -83,13 +83,14 @@ fn element(hop: &Hop, host: &HeaderValue) -> String {
 
 /// Makes one line of those lines of a list that are `sound`, and `last`: many applications read the first line only.
 fn append(headers: &mut HeaderMap, name: HeaderName, last: HeaderValue, sound: impl Fn(&HeaderValue) -> bool) {
-    if !headers.contains_key(&name) {
-        headers.insert(name, last);
-        return;
+    match headers.entry(name) {
+        Entry::Vacant(place) => drop(place.insert(last)),
+        Entry::Occupied(mut place) => {
+            let before = place.iter().filter(|value| sound(value));
+            let all = joined(before.chain([&last]), ", ").unwrap_or(last);
+            place.insert(all);
+        }
     }
-    let before = headers.get_all(&name).into_iter().filter(|value| sound(value));
-    let all = joined(before.chain([&last]), ", ").unwrap_or(last);
-    headers.insert(name, all);
 }
 
 fn remove_other_spellings(headers: &mut HeaderMap) {
@@ -138,13 +139,21 @@ pub(super) fn request_id(headers: &mut HeaderMap, ids: &Ids) {
     if !only(headers, &X_REQUEST_ID).is_some_and(is_sane) {
         headers.insert(X_REQUEST_ID, ids.make().to_value());
     }
+    comes_once(headers, &X_REQUEST_ID);
+}
+
+/// Keeps a value that no other request has out of HTTP/2's tables (RFC 7541 §6.2.3), where it would push out those that all have.
+fn comes_once(headers: &mut HeaderMap, name: &HeaderName) {
+    if let Some(value) = headers.get_mut(name) {
+        value.set_sensitive(true);
+    }
 }
 
 /// Passes on the trace context of a request as it is where `traceparent` is valid (W3C Trace Context §3.2, §4.3). Else a new trace begins,
 /// not sampled, and the state of the old one is dropped.
 pub(super) fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
     if only(headers, &TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
-        return;
+        return comes_once(headers, &TRACEPARENT);
     }
     headers.remove(TRACESTATE);
     let (trace, parent) = (ids.make().to_hex(), ids.make().to_hex());
@@ -152,22 +161,31 @@ pub(super) fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
     fresh.iter_mut().skip(3).zip(trace).for_each(|(place, digit)| *place = digit);
     fresh.iter_mut().skip(36).zip(parent.into_iter().skip(16)).for_each(|(place, digit)| *place = digit);
     headers.insert(TRACEPARENT, value_of(&fresh));
+    comes_once(headers, &TRACEPARENT);
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
-    let mut fields = value.split(|byte| *byte == b'-');
-    let mut next =
-        |length: usize| fields.next().filter(|field| field.len() == length && field.iter().all(is_lower_hex));
+    let mut rest = Some(value);
+    let mut next = |length: usize| {
+        let (field, behind) = rest?.split_at_checked(length)?;
+        rest = match behind {
+            [] => None,
+            [b'-', more @ ..] => Some(more),
+            _ => return None,
+        };
+        // All of it is looked at, several bytes at a time.
+        field.iter().fold(true, |good, byte| good & is_lower_hex(*byte)).then_some(field)
+    };
     let (Some(version), Some(trace), Some(parent), Some(_flags)) = (next(2), next(32), next(16), next(2)) else {
         return false;
     };
     let is_zero = |field: &[u8]| field.iter().all(|byte| *byte == b'0');
     // A later version may have more fields, this one has not.
-    version != b"ff" && !is_zero(trace) && !is_zero(parent) && (version != b"00" || fields.next().is_none())
+    version != b"ff" && !is_zero(trace) && !is_zero(parent) && (version != b"00" || rest.is_none())
 }
 
-fn is_lower_hex(byte: &u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+fn is_lower_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() | matches!(byte, b'a'..=b'f')
 }
 
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {

@@ -18,6 +18,7 @@ mod hygiene;
 mod identity;
 mod keep;
 mod leash;
+pub(super) mod measured;
 mod moment;
 mod pool;
 mod request;

@@ -21,6 +21,7 @@ use super::http1::{ClientEnd, Limits, Protocol};
 use super::leash::Leash;
 use super::told;
 use crate::config::HttpLimits;
+use crate::proxy::crew::Crew;
 use crate::proxy::error::ConnectionError;
 use crate::proxy::stream::Streams;
 
@@ -35,23 +36,30 @@ type Serving = Pin<Box<dyn Future<Output = Result<(), ConnectionError>> + Send>>
 /// A connection that is being served.
 pub(super) enum Speaking {
     Http1(Serving, Arc<ClientEnd>),
-    Http2(Pin<Box<dyn Http2Connection>>, ClientWire),
+    Http2(Box<Http2>),
+}
+
+/// A connection of HTTP/2, and the work on its streams.
+pub(super) struct Http2 {
+    hyper: Pin<Box<dyn Hyper>>,
+    wire: ClientWire,
+    crew: Crew,
 }
 
 /// What HTTP/2 speaks on.
 type ClientWire = Gathering<Leash>;
 
 /// hyper's connection, whatever serves its requests.
-pub(super) trait Http2Connection: Future<Output = hyper::Result<()>> + Send {
+trait Hyper: Future<Output = hyper::Result<()>> + Send {
     /// Lets no new stream in (RFC 9113 §6.8).
-    fn call_last(self: Pin<&mut Self>);
+    fn end(self: Pin<&mut Self>);
 }
 
-impl<S> Http2Connection for http2::Connection<TokioIo<ClientWire>, S, Streams>
+impl<S> Hyper for http2::Connection<TokioIo<ClientWire>, S, Streams>
 where
     S: hyper::service::HttpService<Incoming, ResBody = AnswerBody, Error = Infallible, Future: Send + 'static> + Send,
 {
-    fn call_last(self: Pin<&mut Self>) {
+    fn end(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
@@ -80,12 +88,13 @@ impl Speaking {
                 let answer = Arc::new(answer);
                 let service = service_fn(move |request: Request<Incoming>| {
                     let answered = answer(request.map(Received::Http2));
-                    // Boxed: hyper and tokio move it about, and it is large.
+                    // Boxed: hyper and the crew move it about, and it is large.
                     Box::pin(async move { Ok::<_, Infallible>(answered.await) })
                 });
-                let wire = Gathering::new(wire.rewound(first));
-                let hyper = http2_builder(limits).serve_connection(TokioIo::new(wire.clone()), service);
-                Self::Http2(Box::pin(hyper), wire)
+                let (wire, crew) = (Gathering::new(wire.rewound(first)), Crew::new());
+                let builder = http2_builder(Streams::within(&crew), limits);
+                let hyper = Box::pin(builder.serve_connection(TokioIo::new(wire.clone()), service));
+                Self::Http2(Box::new(Http2 { hyper, wire, crew }))
             }
         }
     }
@@ -97,14 +106,10 @@ impl Speaking {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         match self {
             Self::Http1(serving, _) => serving.as_mut().poll(cx),
-            Self::Http2(connection, wire) => {
-                let done = connection.as_mut().poll(cx);
-                wire.write_out(cx);
-                done.map_err(|error| match is_flood(&error) {
-                    true => ConnectionError::Flooded,
-                    false => ConnectionError::Http(told(&error)),
-                })
-            }
+            Self::Http2(connection) => connection.poll(cx).map_err(|error| match is_flood(&error) {
+                true => ConnectionError::Flooded,
+                false => ConnectionError::Http(told(&error)),
+            }),
         }
     }
 
@@ -119,8 +124,8 @@ impl Speaking {
     /// Lets nothing new in: HTTP/2 says so at once (RFC 9113 §6.8), HTTP/1.1 with its next answer.
     pub(super) fn call_last(&mut self, client: &Client) {
         client.call_last();
-        if let Self::Http2(connection, _) = self {
-            connection.as_mut().call_last();
+        if let Self::Http2(connection) = self {
+            connection.end();
         }
     }
 
@@ -128,8 +133,24 @@ impl Speaking {
     pub(super) fn end_idle(&mut self) {
         match self {
             Self::Http1(_, end) => end.end_idle(),
-            Self::Http2(connection, _) => connection.as_mut().call_last(),
+            Self::Http2(connection) => connection.end(),
         }
+    }
+}
+
+impl Http2 {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let Self { hyper, wire, crew } = self;
+        crew.poll(cx, |cx| {
+            let done = hyper.as_mut().poll(cx);
+            wire.write_out(cx);
+            done
+        })
+    }
+
+    fn end(&mut self) {
+        self.hyper.as_mut().end();
+        self.crew.rouse();
     }
 }
 
@@ -146,9 +167,9 @@ fn send_buffer(limits: &HttpLimits) -> usize {
     limits.stream_buffer.min(share.max(LEAST_SEND_BUFFER))
 }
 
-fn http2_builder(limits: &HttpLimits) -> http2::Builder<Streams> {
+fn http2_builder(streams: Streams, limits: &HttpLimits) -> http2::Builder<Streams> {
     let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX >> 1);
-    let mut builder = http2::Builder::new(Streams);
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)

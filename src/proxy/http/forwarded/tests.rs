@@ -138,7 +138,7 @@ fn a_sane_request_id_is_passed_on_and_every_other_replaced() {
         let mut map = headers(&lines);
         request_id(&mut map, &ids);
         let [made] = values(&map, "x-request-id")[..] else { panic!("{map:?}") };
-        assert!(made.len() == 32 && made.bytes().all(|byte| is_lower_hex(&byte)), "{made}");
+        assert!(made.len() == 32 && made.bytes().all(is_lower_hex), "{made}");
     }
 }
 

@@ -1,0 +1,265 @@
+//! rustls' side of one connection. It works on ciphertext in whatever buffer that lies, and keeps none (rustls calls that unbuffered): who decrypts
+//! in bulk reads as much at once as it likes, and a connection at rest holds no buffer.
+
+use std::io;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut as _, BytesMut};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus};
+use rustls::{CommonState, Error};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Buffer;
+
+/// One connection as rustls knows it.
+pub(super) enum Session {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What rustls finds to work on, apart from the ciphertext that came, and where it leaves what it made.
+pub(super) struct Work<'a, 'b> {
+    pub(super) plaintext: Plaintext<'a, 'b>,
+    pub(super) outgoing: &'a mut Outgoing,
+    pub(super) say: Say<'a>,
+}
+
+/// Where plaintext goes: to the reader as far as its room goes, and the rest aside.
+pub(super) struct Plaintext<'a, 'b> {
+    pub(super) reader: &'a mut ReadBuf<'b>,
+    pub(super) aside: &'a mut BytesMut,
+}
+
+/// What is to be said to the peer once rustls has nothing else to do.
+#[derive(Clone, Copy)]
+pub(super) enum Say<'a> {
+    Nothing,
+    Bytes(&'a [u8]),
+    /// That nothing follows.
+    End,
+}
+
+/// What came of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something; there may be more.
+    Some,
+    /// Nothing: more ciphertext is needed.
+    Blocked,
+    /// What was to be said is encrypted.
+    Said,
+    /// The peer has said that nothing follows.
+    Ended,
+}
+
+impl Session {
+    /// Lets rustls take one step on what was received, which it has discarded of what it is done with.
+    pub(super) fn step(&mut self, received: &mut Received<'_>, work: Work<'_, '_>) -> Result<Step, Fault> {
+        let (done, step) = match self {
+            Self::Server(connection) => settle(connection.process_tls_records(received.rest_mut()), work),
+            Self::Client(connection) => settle(connection.process_tls_records(received.rest_mut()), work),
+        };
+        received.start += done;
+        step
+    }
+}
+
+impl Deref for Session {
+    type Target = CommonState;
+
+    fn deref(&self) -> &CommonState {
+        match self {
+            Self::Server(connection) => connection,
+            Self::Client(connection) => connection,
+        }
+    }
+}
+
+/// What ends a connection from within.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Tls(#[from] Error),
+    #[error("the keys have encrypted all that they may")]
+    Exhausted,
+    #[error("rustls asks for what it must not: {0}")]
+    Unforeseen(&'static str),
+}
+
+impl From<EncryptError> for Fault {
+    fn from(error: EncryptError) -> Self {
+        match error {
+            EncryptError::EncryptExhausted => Self::Exhausted,
+            EncryptError::InsufficientSize(_) => Self::Unforeseen("more room for ciphertext"),
+        }
+    }
+}
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Tls(error) => Self::new(io::ErrorKind::InvalidData, error), // found again by who asks for an alert
+            fault => Self::other(fault),
+        }
+    }
+}
+
+fn settle<Data>(status: UnbufferedStatus<'_, '_, Data>, mut work: Work<'_, '_>) -> (usize, Result<Step, Fault>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let step = state.map_err(Fault::from).and_then(|state| match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                let record = record?;
+                discard += record.discard;
+                work.plaintext.take(record.payload);
+            }
+            Ok(Step::Some)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            let encoded = data.encode(work.outgoing.room());
+            work.outgoing.add(encoded.map_err(|_| Fault::Unforeseen("more room for a message"))?);
+            Ok(Step::Some)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done(); // it is on our list, and nothing overtakes it
+            Ok(Step::Some)
+        }
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let room = work.outgoing.room_for(work.say);
+            let said = match work.say {
+                Say::Nothing => return Ok(Step::Blocked),
+                Say::Bytes(bytes) => traffic.encrypt(bytes, room)?,
+                Say::End => traffic.queue_close_notify(room)?,
+            };
+            work.outgoing.add(said);
+            Ok(Step::Said)
+        }
+        ConnectionState::BlockedHandshake => Ok(Step::Blocked),
+        ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Step::Ended),
+        ConnectionState::ReadEarlyData(_) => Err(Fault::Unforeseen("early data to be read")),
+        _ => Err(Fault::Unforeseen("a state that we do not know")),
+    });
+    (discard, step)
+}
+
+impl Plaintext<'_, '_> {
+    fn take(&mut self, bytes: &[u8]) {
+        let room = if self.aside.is_empty() { self.reader.remaining() } else { 0 };
+        let (now, later) = bytes.split_at(room.min(bytes.len()));
+        self.reader.put_slice(now);
+        self.aside.put_slice(later);
+    }
+}
+
+/// Ciphertext that was received. rustls remembers places in what it is not done with: it gets all of that, from its first byte on, each time.
+pub(super) struct Received<'a> {
+    buffer: &'a mut [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Received<'a> {
+    /// The longest record (RFC 5246 §6.2.3; RFC 8446 §5.2 allows less).
+    const RECORD: usize = 5 + 16 * 1024 + 2048;
+
+    /// What was left of earlier, at the front of a buffer that has room for more.
+    pub(super) fn again(buffer: &'a mut [u8], left: &[u8]) -> Self {
+        if let Some(front) = buffer.get_mut(..left.len()) {
+            front.copy_from_slice(left);
+        }
+        Self { buffer, start: 0, end: left.len() }
+    }
+
+    /// All that is in a buffer, which has no room for more.
+    pub(super) fn all(buffer: &'a mut [u8]) -> Self {
+        let end = buffer.len();
+        Self { buffer, start: 0, end }
+    }
+
+    /// What rustls is not done with.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn rest_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// How much rustls is done with.
+    pub(super) fn done(&self) -> usize {
+        self.start
+    }
+
+    /// Receives what has come, about as much as makes up to `wanted` bytes of plaintext.
+    pub(super) fn poll_more<IO>(&mut self, cx: &mut Context<'_>, io: &mut IO, wanted: usize) -> Poll<io::Result<()>>
+    where
+        IO: AsyncRead + Unpin,
+    {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        let enough = if wanted < Buffer::PLAINTEXT { wanted.max(Self::RECORD) } else { Buffer::CIPHERTEXT };
+        // A message of a handshake may be longer than a record.
+        let enough = if self.end < enough { enough } else { Buffer::CIPHERTEXT };
+        let room = self.buffer.get_mut(self.end..enough).unwrap_or_default();
+        if room.is_empty() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a message of the peer is too long")));
+        }
+        let mut unfilled = ReadBuf::new(room);
+        ready!(Pin::new(io).poll_read(cx, &mut unfilled))?;
+        match unfilled.filled().len() {
+            0 => Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed without close_notify"))),
+            more => {
+                self.end += more;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+/// Ciphertext that the socket has yet to take.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    buffer: Option<Buffer>,
+    start: usize,
+    end: usize,
+}
+
+impl Outgoing {
+    fn room(&mut self) -> &mut [u8] {
+        self.buffer.get_or_insert_with(Buffer::take).get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Borrows no buffer for nothing.
+    fn room_for(&mut self, say: Say<'_>) -> &mut [u8] {
+        match say {
+            Say::Nothing => &mut [],
+            Say::Bytes(_) | Say::End => self.room(),
+        }
+    }
+
+    fn add(&mut self, encrypted: usize) {
+        self.end += encrypted;
+    }
+
+    /// Gives the socket all of it.
+    pub(super) fn poll_send<IO: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut IO,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) =
+            self.buffer.as_ref().and_then(|buffer| buffer.get(self.start..self.end)).filter(|rest| !rest.is_empty())
+        {
+            match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.start += sent,
+            }
+        }
+        *self = Self::default();
+        Poll::Ready(Ok(()))
+    }
+}
