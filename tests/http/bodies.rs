@@ -1,9 +1,12 @@
 //! Bodies that do not reach their end: whoever reads them sees that, and never takes a part for the whole.
 
+use http_body_util::BodyExt as _;
+use hyper::Response;
 use svidgate::metrics::RequestOutcome;
+use tokio::sync::mpsc;
 
-use super::scene::{Scene, header, patiently, written};
-use crate::harness::http::{Answer, Client};
+use super::scene::{Scene, header, patiently, served, written};
+use crate::harness::http::{Answer, Client, full};
 use crate::harness::until;
 
 /// Plays an application that says `said` to each request and hangs up. Never more than `connections` times.
@@ -182,6 +185,36 @@ async fn a_body_goes_on_after_an_early_head_and_both_reach_their_end() {
         };
         let (answer, _app) = tokio::join!(client.ask(request), serve);
         assert_eq!((answer.status.as_u16(), answer.text()), (200, "onetwo"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_an_early_answer_leaves_behind_never_ends_well_for_an_application_of_http2() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let application = served(move |request| {
+        let tell = tell.clone();
+        async move {
+            // The answer is whole while the request is still taken.
+            tokio::spawn(async move { tell.send(request.into_body().collect().await.is_ok()) });
+            Response::new(full("early"))
+        }
+    })
+    .await;
+    let scene = Scene::before(&format!("\"h2c://{application}\""), "", "", "").await;
+    for ends in [true, false] {
+        let mut raw = scene.raw().await;
+        let connection = if ends { "close" } else { "keep-alive" };
+        raw.say(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        ))
+        .await;
+        assert_eq!(raw.answer().await.1, "early");
+        assert_eq!(patiently(told.recv()).await, Some(false), "it took a part for the whole");
+        if !ends {
+            raw.say("5\r\nworld\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert_eq!(raw.answer().await.1, "early", "the next request is served");
+            assert_eq!(patiently(told.recv()).await, Some(true));
+        }
     }
 }
 

@@ -177,6 +177,8 @@ async fn what_a_server_says_beyond_its_answer_is_nobodys_answer() {
             "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n".to_owned(),
             "Content-Length: 0\r\n\r\n".to_owned(),
         ),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 38\r\n\r\n".to_owned(), String::new()),
+        ("GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), String::new()),
         ("GET", format!("HTTP/1.1 304 Not Modified\r\nContent-Length: 38\r\n\r\n{POISON}"), String::new()),
         ("GET", format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{POISON}"), String::new()),
     ];

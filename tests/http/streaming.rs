@@ -44,9 +44,27 @@ async fn an_application_that_refuses_at_once_gets_no_body_and_its_answer_is_the_
         app.say(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno")).await;
         let (head, body) = raw.answer().await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")) && body == "no", "{head}");
+        assert_eq!(header(&head, "connection"), Some("close"), "{head}");
         // Nobody can tell whether the body still comes: the connection to the application is not used again.
         assert_eq!(app.end().await.0, "", "of {status}");
     }
+}
+
+#[tokio::test]
+async fn no_leave_is_given_once_the_answer_has_begun() {
+    let (scene, application) = Scene::played("").await;
+    let mut raw = scene.raw().await;
+    raw.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
+    // It sends the body all the same; that goes on when the application has had its while to give leave.
+    raw.say("hello").await;
+    assert_eq!(app.take(5).await, "hello");
+    app.say("3\r\ntwo\r\n0\r\n\r\n").await;
+    let (body, end) = raw.end().await;
+    assert!(body == "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n" && end.is_ok(), "{body} {end:?}");
 }
 
 #[tokio::test]
@@ -189,30 +207,31 @@ async fn a_call_that_is_answered_with_trailers_alone_is_passed_on() {
     assert_eq!((answer.status.as_u16(), answer.header("grpc-status")), (200, Some("5")));
 }
 
+const TRAILED: &str = "5\r\nhello\r\n0\r\nX-Sum: 5\r\nX-Spiffe-Id: forged\r\n\r\n";
+
 #[tokio::test]
-async fn trailers_of_an_answer_pass_through_http1() {
+async fn trailers_of_an_answer_reach_whoever_takes_them_announced_or_not() {
     let (scene, application) = Scene::played("").await;
+    let announcements = ["Trailer: x-sum, x-spiffe-id\r\n", ""];
     let serve = async {
         let mut app = application.accept().await;
-        for _ in 0..2 {
+        for announced in announcements.iter().cycle().take(4) {
             app.head().await;
-            app.say(
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, x-spiffe-id\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 5\r\n\
-                 X-Spiffe-Id: forged\r\n\r\n",
-            )
-            .await;
+            app.say(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{announced}\r\n{TRAILED}")).await;
         }
         app
     };
     let ask = async {
         let mut answers = Vec::new();
         for mut client in scene.both().await {
-            let mut request = client.request("GET", "/");
-            request.headers_mut().insert("te", "trailers".parse().unwrap());
-            if matches!(client, crate::harness::http::Client::Http1(_)) {
-                request.headers_mut().insert("connection", "te".parse().unwrap());
+            for _ in announcements {
+                let mut request = client.request("GET", "/");
+                request.headers_mut().insert("te", "trailers".parse().unwrap());
+                if matches!(client, crate::harness::http::Client::Http1(_)) {
+                    request.headers_mut().insert("connection", "te".parse().unwrap());
+                }
+                answers.push(client.ask(request).await);
             }
-            answers.push(client.ask(request).await);
         }
         answers
     };
@@ -223,6 +242,18 @@ async fn trailers_of_an_answer_pass_through_http1() {
         assert_eq!(trailers["x-sum"], "5");
         assert_eq!(trailers.get("x-spiffe-id"), None);
     }
+}
+
+#[tokio::test]
+async fn trailers_of_an_answer_are_kept_from_a_client_of_http1_that_does_not_ask_for_them() {
+    let (scene, application) = Scene::played("").await;
+    let mut raw = scene.raw().await;
+    raw.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    let mut app = application.accept().await;
+    app.head().await;
+    app.say(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n{TRAILED}")).await;
+    raw.head().await;
+    assert_eq!(raw.end().await.0, "5\r\nhello\r\n0\r\n\r\n");
 }
 
 #[tokio::test]

@@ -10,14 +10,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use svidgate::metrics::RequestOutcome;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 
 use super::frames::{DATA, END_HEADERS, Frames, GET, HEADERS, RST_STREAM, block};
 use super::scene::{Played, Raw, Scene, header, patiently, served};
 use crate::harness::http::{Body, Client, full};
-use crate::harness::until;
+use crate::harness::{Gate, WEB, World, until};
+use crate::upstream::{Server, egress_toml, ended, to_orders};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a2V5\r\n\
                    Sec-WebSocket-Version: 13\r\n\r\n";
@@ -155,6 +156,44 @@ async fn an_application_that_changes_the_protocol_unasked_is_answered_for_with_5
         assert_eq!((answer.status.as_u16(), answer.class().as_str()), (502, "upstream_failed"));
         assert_eq!(app.end().await.0, "", "it is let go of");
     }
+}
+
+#[tokio::test]
+async fn an_application_that_changes_the_protocol_before_it_has_the_whole_request_is_answered_for_with_502() {
+    let (scene, application) = Scene::played("").await;
+    for framing in ["Content-Length: 5\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n"] {
+        let mut raw = scene.raw().await;
+        raw.say(format!("POST /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{framing}"))
+            .await;
+        let mut app = application.accept().await;
+        app.until("he").await;
+        app.say(AGREE).await;
+        let (head, _) = raw.answer().await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        let (rest, _) = app.end().await;
+        assert!(!rest.contains('0'), "the body does not seem whole: {rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_changes_the_protocol_for_a_client_that_never_takes_it_over_is_let_go_of() {
+    let world = World::new();
+    let service = Server::orders(&world).await;
+    let path = world.path("egress.sock");
+    let toml = egress_toml(&world, &to_orders(service.address, "[limits.http]\nmax_header_bytes = \"1MiB\""));
+    world.identity("web", WEB);
+    let gate = Gate::start(&toml.replace("127.0.0.1:0", &format!("unix://{}", path.display()))).await;
+    let mut raw = Raw::of(UnixStream::connect(&path).await.unwrap());
+    raw.say(ASK).await;
+    let mut app = Raw::of(service.accept().await);
+    app.head().await;
+    // A head that no unix socket takes at once: its client leaves before it has it.
+    let long = format!("X-Long: {}\r\n\r\n", "x".repeat(900_000));
+    app.say(AGREE.replace("\r\n\r\n", "\r\n") + &long).await;
+    raw.until("HTTP/1.1 101 ").await;
+    drop(raw);
+    assert_eq!(app.end().await.0, "");
+    until("it is counted", || ended(&gate, RequestOutcome::Cancelled) == 1).await;
 }
 
 /// Asks for a WebSocket on a stream of HTTP/2.

@@ -70,8 +70,8 @@ impl Outbox {
         for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
             self.put(part.as_bytes());
         }
-        // A method that is usually sent with a body says so when there is none (RFC 9110 §8.6). So does one whose body became another's: a length
-        // of nothing would make the next request a body.
+        // A method that is usually sent with a body says so when there is none (RFC 9110 §8.6). A length that stayed behind from another body would
+        // make one of the next request.
         let says_none =
             matches!(*method, Method::POST | Method::PUT | Method::PATCH) || headers.contains_key(CONTENT_LENGTH);
         let framing = match body.exact() {

@@ -1,6 +1,7 @@
 //! Heads and bodies alone: what is taken, what is refused, and that neither depends on how the bytes come in.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 
+mod answer_head;
 mod outbox;
 mod served;
 mod waiting;
