@@ -6,9 +6,10 @@ use std::task::Poll;
 use http_body_util::BodyExt as _;
 use hyper::{HeaderMap, Response};
 use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::sync::mpsc;
 
 use super::scene::{Scene, header, patiently, piece, served, written};
-use crate::harness::http::Answer;
+use crate::harness::http::{Answer, full};
 
 #[tokio::test]
 async fn a_client_that_asks_for_leave_gets_the_applications() {
@@ -194,9 +195,38 @@ async fn a_call_in_both_directions_goes_through_with_its_trailers() {
 }
 
 #[tokio::test]
+async fn a_long_answer_goes_on_when_the_client_reads_it_whatever_it_said_meanwhile() {
+    const SIZE: usize = 16 << 20;
+    const PIECES: usize = 400;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let application = served(move |request| {
+        let (tell, mut body) = (tell.clone(), request.into_body());
+        async move {
+            tokio::spawn(async move { while piece(&mut body).await.is_some_and(|piece| tell.send(piece).is_ok()) {} });
+            Response::new(full(vec![b'x'; SIZE]))
+        }
+    })
+    .await;
+    // No clock helps out: none runs out before the test does.
+    let limits =
+        "header_timeout = \"2m\"\nrequest_timeout = \"2m\"\nkeep_alive = \"2m\"\n[limits]\nidle_timeout = \"2m\"";
+    let scene = Scene::before(&format!("\"h2c://{application}\""), "", "", limits).await;
+    let mut raw = scene.raw().await;
+    raw.say("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    // By the last of them the answer waits for the client to read.
+    for _ in 0..PIECES {
+        raw.say("1\r\na\r\n").await;
+        assert_eq!(patiently(told.recv()).await.as_deref(), Some("a"));
+    }
+    raw.head().await;
+    let (rest, end) = raw.end().await;
+    assert!(rest.len() == SIZE && end.is_ok(), "{} {end:?}", rest.len());
+}
+
+#[tokio::test]
 async fn a_call_that_is_answered_with_trailers_alone_is_passed_on() {
     let application = served(|_| async {
-        let mut response = Response::new(crate::harness::http::full(""));
+        let mut response = Response::new(full(""));
         response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
         response.headers_mut().insert("grpc-status", "5".parse().unwrap());
         response
