@@ -100,8 +100,8 @@ pub(super) struct Asker {
 
 impl Asker {
     pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
-        // gRPC's answer is a 200, and that to a CONNECT would open the tunnel.
-        Self { is_grpc: method != Method::CONNECT && is_grpc(headers), is_head: method == Method::HEAD }
+        // gRPC asks with POST alone. Its answer is a 200, and that to a CONNECT would open the tunnel.
+        Self { is_grpc: method == Method::POST && is_grpc(headers), is_head: method == Method::HEAD }
     }
 }
 

@@ -77,8 +77,14 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(destination: &'a Destination, terms: Option<&'a Arc<Terms>>, gateway: &Gateway) -> Self {
-        let deadline = Instant::now() + gateway.limits.connect_timeout;
+    /// The way of a request that began at `began`.
+    pub(super) fn new(
+        destination: &'a Destination,
+        terms: Option<&'a Arc<Terms>>,
+        gateway: &Gateway,
+        began: Instant,
+    ) -> Self {
+        let deadline = began + gateway.limits.connect_timeout;
         Self { destination, terms, deadline, tried: Vec::new() }
     }
 
@@ -88,7 +94,8 @@ impl<'a> Search<'a> {
         let balancer = &self.destination.balancer;
         let (claim, others) = balancer.claim(&self.tried, self.deadline).await.map_err(Failure::NoAddress)?;
         guard.told.target = Some(Arc::clone(&claim));
-        Ok((claim, Instant::now() + share(self.deadline, others + 1)))
+        let until = if others == 0 { self.deadline } else { Instant::now() + share(self.deadline, others + 1) };
+        Ok((claim, until))
     }
 
     /// Notes what came of trying an endpoint.
@@ -124,7 +131,7 @@ impl Gateway {
     ) -> Result<(Response<()>, Lease), Failure> {
         let whom = guard.client.whom();
         let wants_http2 = self.wants_http2(&guard.exchange);
-        let mut search = Search::new(destination, terms, self);
+        let mut search = Search::new(destination, terms, self, guard.exchange.began);
         let mut may_reuse = true;
         self.budget.earn();
         loop {

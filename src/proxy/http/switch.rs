@@ -32,7 +32,7 @@ impl Gateway {
         let Some(connectors) = &self.connectors else {
             return Err(Refused::new(Class::MethodNotAllowed, &"there is no way out of here"));
         };
-        let mut search = Search::new(destination, terms, self);
+        let mut search = Search::new(destination, terms, self, guard.exchange.began);
         self.budget.earn();
         let by = Instant::now() + self.limits.connect_timeout;
         let place = self.place(by).await.map_err(|failure| refused(&failure))?;
