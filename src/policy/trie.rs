@@ -152,10 +152,15 @@ impl Trie {
         while let Some(node) = self.nodes.get(at) {
             let part = parts.next();
             visit(depth, node, if part.is_some() { &node.tails } else { &node.ends });
-            let mut children = part.into_iter().flat_map(|part| next(node, part)).flatten();
-            let Some(child) = children.next() else { return };
+            let Some(part) = part else { return };
+            let [written, bare, any] = next(node, part);
+            let Some(child) = any.or(bare).or(written) else { return };
             depth += 1;
-            children.for_each(|other| self.walk_from((other, depth), parts.clone(), next, visit));
+            for fork in [written, bare] {
+                if let Some(fork) = fork.filter(|fork| *fork != child) {
+                    self.walk_from((fork, depth), parts.clone(), next, visit);
+                }
+            }
             at = child;
         }
     }

@@ -41,6 +41,8 @@ struct Posted {
     ready: Vec<usize>,
     /// Wakes the task, while that waits.
     task: Option<Waker>,
+    /// The crew is gone.
+    is_over: bool,
 }
 
 /// What wakes the one on a seat.
@@ -103,8 +105,12 @@ impl Member {
 impl Recruiting {
     /// Takes it in; it is polled with the others.
     pub(super) fn recruit(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let work = Box::pin(work);
-        self.0.post(|posted| posted.recruits.push(work));
+        let mut work: Option<Work> = Some(Box::pin(work));
+        self.0.post(|posted| {
+            if !posted.is_over {
+                posted.recruits.extend(work.take());
+            }
+        });
     }
 }
 
@@ -190,6 +196,18 @@ impl Crew {
         } else {
             self.free.push(seat);
         }
+    }
+}
+
+/// Ends also what was taken in and never polled: that may well hold what takes others in, and so itself.
+impl Drop for Crew {
+    fn drop(&mut self) {
+        let recruits = {
+            let mut posted = self.board.posted();
+            (posted.is_over, posted.task) = (true, None);
+            std::mem::take(&mut posted.recruits)
+        };
+        drop(recruits);
     }
 }
 

@@ -123,6 +123,26 @@ fn a_crew_is_done_when_its_lead_is() {
     assert_eq!(crew.poll(&mut Context::from_waker(Waker::noop()), |_| Poll::Ready("done")), Poll::Ready("done"));
 }
 
+#[test]
+fn what_was_taken_in_ends_with_its_crew_polled_or_not() {
+    let (mut crew, task, polls, held) = (Crew::new(), Arc::<Task>::default(), Polls::default(), Arc::new(()));
+    let recruit = |recruiting: Recruiting| {
+        let (held, recruiting_others) = (held.clone(), recruiting.clone());
+        recruiting.recruit(async move {
+            pending::<()>().await;
+            drop((held, recruiting_others));
+        });
+    };
+    recruit(crew.recruiting());
+    poll(&mut crew, &task, &polls);
+    recruit(crew.recruiting());
+    let recruiting = crew.recruiting();
+    assert_eq!(Arc::strong_count(&held), 3);
+    drop(crew);
+    recruit(recruiting);
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
 #[tokio::test]
 async fn wakes_from_other_threads_are_not_lost() {
     let mut crew = Crew::new();

@@ -36,7 +36,7 @@ type Serving = Pin<Box<dyn Future<Output = Result<(), ConnectionError>> + Send>>
 /// A connection that is being served.
 pub(super) enum Speaking {
     Http1(Serving, Arc<ClientEnd>),
-    Http2(Box<Http2>),
+    Http2(Http2),
 }
 
 /// A connection of HTTP/2, and the work on its streams.
@@ -94,7 +94,7 @@ impl Speaking {
                 let (wire, crew) = (Gathering::new(wire.rewound(first)), Crew::new());
                 let builder = http2_builder(Streams::within(&crew), limits);
                 let hyper = Box::pin(builder.serve_connection(TokioIo::new(wire.clone()), service));
-                Self::Http2(Box::new(Http2 { hyper, wire, crew }))
+                Self::Http2(Http2 { hyper, wire, crew })
             }
         }
     }
