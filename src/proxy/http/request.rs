@@ -135,7 +135,7 @@ impl Gateway {
         Ok(Some(destination.terms(&current.credentials)))
     }
 
-    /// A body that says beforehand that it is too long is not waited for. Headers of HTTP/1.1 were counted before hyper read them.
+    /// A body that says beforehand that it is too long is not waited for. Headers of HTTP/1.1 were counted as they were read.
     fn fits(&self, parts: &Parts) -> Result<(), Refused> {
         let (headers, max) = (parts.headers.len(), self.limits.http.max_headers);
         if headers > max {

@@ -1,4 +1,4 @@
-//! What is wrong with a request that never reaches hyper, or that breaks off on its way: a sentence for the log, and the answer it gets.
+//! What is wrong with a request that is never served, or that breaks off on its way: a sentence for the log, and the answer it gets.
 
 use http::StatusCode;
 
