@@ -13,7 +13,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
-use rustls::{ClientConfig, CommonState, ServerConfig, SupportedProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, CommonState, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
@@ -173,7 +173,19 @@ impl Agreed {
 
 /// The one crypto provider, passed explicitly: a process-wide default would panic the day a dependency brings a second one.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    // Ten rounds in place of fourteen: a quarter less of what the cipher costs, and what every TLS 1.3 peer must have (RFC 8446 §9.1).
+    provider.cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite()));
+    Arc::new(provider)
+}
+
+fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
 }
 
 fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
@@ -182,5 +194,18 @@ fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
     match min {
         TlsVersion::Tls13 => TLS13,
         TlsVersion::Tls12 => TLS12,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cheapest_cipher_is_offered_first_and_every_other_one_behind_it() {
+        let ours: Vec<_> = provider().cipher_suites.iter().map(|suite| suite.suite()).collect();
+        let default = rustls::crypto::aws_lc_rs::default_provider().cipher_suites;
+        assert_eq!(ours.first(), Some(&CipherSuite::TLS13_AES_128_GCM_SHA256));
+        assert!(ours.len() == default.len() && default.iter().all(|suite| ours.contains(&suite.suite())));
     }
 }
