@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -97,10 +98,17 @@ impl Files {
     }
 }
 
+/// One cipher, as all others have it.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
+    Arc::new(provider)
+}
+
 /// TLS 1.3 with a certificate of ours, the server's checked against the roots and the name; no resumption.
 pub(crate) fn client_config(directory: &Path) -> anyhow::Result<ClientConfig> {
     let Files { chain, key, roots } = Files::read(directory)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = provider();
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
     let mut config = builder.with_root_certificates(roots).with_client_auth_cert(chain, key)?;
     config.resumption = rustls::client::Resumption::disabled();
@@ -109,7 +117,7 @@ pub(crate) fn client_config(directory: &Path) -> anyhow::Result<ClientConfig> {
 
 fn server_config(directory: &Path) -> anyhow::Result<ServerConfig> {
     let Files { chain, key, roots } = Files::read(directory)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = provider();
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build()?;
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
     let mut config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;

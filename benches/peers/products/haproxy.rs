@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Hop, Mode, Side};
+use super::{CIPHER, Hop, Mode, Side};
 use crate::credentials::NAME;
 
 /// By default HAProxy keeps no connection to the next hop for later once it has a fifth of its descriptors in use, and closes those it has kept at a
@@ -28,7 +28,8 @@ pub(super) fn configure(command: &mut Command, hop: &Hop<'_>) -> anyhow::Result<
         }
     };
     let text = format!(
-        "global\n nbthread {workers}\n{POOL} ssl-default-bind-options ssl-min-ver TLSv1.3\n ssl-default-server-options ssl-min-ver TLSv1.3\n\
+        "global\n nbthread {workers}\n{POOL} ssl-default-bind-options ssl-min-ver TLSv1.3\n ssl-default-server-options ssl-min-ver TLSv1.3\n \
+         ssl-default-bind-ciphersuites {CIPHER}\n ssl-default-server-ciphersuites {CIPHER}\n\
          defaults\n mode {mode}\n timeout connect {CONNECT}\n timeout client 1h\n timeout server 1h\n timeout tunnel 1h\n\
          frontend bench\n bind {listen} backlog 4096 {bind}\n default_backend next\n\
          backend next\n {reuse}\n server next {target} {server}\n",

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{Hop, Mode, Side};
+use super::{CIPHER, Hop, Mode, Side};
 use crate::credentials::NAME;
 
 /// What every nginx of the bench opens with: in the foreground, all of its files in its own directory.
@@ -80,7 +80,7 @@ fn server_side(hop: &Hop<'_>) -> String {
     let own = hop.own();
     format!(
         "ssl_certificate {:?}; ssl_certificate_key {:?}; ssl_client_certificate {:?}; ssl_verify_client on; ssl_verify_depth 3;\n\
-         ssl_protocols TLSv1.3; ssl_session_tickets off; ssl_session_cache off;\n",
+         ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites {CIPHER}; ssl_session_tickets off; ssl_session_cache off;\n",
         own.certificates(),
         own.key(),
         own.roots(),
@@ -91,7 +91,7 @@ fn client_side(module: &str, hop: &Hop<'_>) -> String {
     let own = hop.own();
     format!(
         "{module}_ssl_certificate {:?}; {module}_ssl_certificate_key {:?}; {module}_ssl_trusted_certificate {:?};\n\
-         {module}_ssl_verify on; {module}_ssl_verify_depth 3; {module}_ssl_protocols TLSv1.3; {module}_ssl_name {NAME};\n\
+         {module}_ssl_verify on; {module}_ssl_verify_depth 3; {module}_ssl_protocols TLSv1.3; {module}_ssl_conf_command Ciphersuites {CIPHER}; {module}_ssl_name {NAME};\n\
          {module}_ssl_server_name on; {module}_ssl_session_reuse off;\n",
         own.certificates(),
         own.key(),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Hop, Side};
+use super::{CIPHER, Hop, Side};
 use crate::credentials::NAME;
 
 pub(super) fn configure(command: &mut Command, hop: &Hop<'_>) -> anyhow::Result<()> {
@@ -14,7 +14,7 @@ pub(super) fn configure(command: &mut Command, hop: &Hop<'_>) -> anyhow::Result<
     let text = format!(
         "foreground = yes\npid =\ndebug = err\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n\
          [bench]\n{side}\naccept = {listen}\nconnect = {target}\ncert = {certificates}\nkey = {key}\nCAfile = {roots}\nverifyChain = yes\n\
-         sslVersion = TLSv1.3\nsessionResume = no\nTIMEOUTclose = 0\n",
+         sslVersion = TLSv1.3\nciphersuites = {CIPHER}\nsessionResume = no\nTIMEOUTclose = 0\n",
         listen = hop.listen,
         target = hop.target,
         certificates = own.certificates().display(),

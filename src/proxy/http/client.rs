@@ -316,8 +316,8 @@ impl Client {
     /// Cuts what took too long.
     ///
     /// # Errors
-    /// Why something was cut that is still there [`ENDING`] later, where only the end of the connection can help that: hyper looks at an answer
-    /// again when it can say more of it, and the client takes nothing.
+    /// Why something was cut that is still there [`ENDING`] later, where only the end of the connection can help that: an answer is looked at
+    /// again when more of it can be said, and the client takes nothing.
     pub(super) fn cut_overdue(&self, limits: &Limits) -> Result<(), Cut> {
         let now = Instant::now();
         for exchange in self.ongoing().iter() {

@@ -136,7 +136,7 @@ impl Keeper {
         end
     }
 
-    /// Runs until hyper is done, or the connection may not go on.
+    /// Runs until there are no more requests, or the connection may not go on.
     async fn run(&mut self, speaking: &mut Speaking) -> Result<(), ConnectionError> {
         let (mut following, client) = (self.client.following.clone(), self.client.clone());
         let mut when_woken = WhenWoken::new();

@@ -119,7 +119,10 @@ impl ClientEnd {
             let (asked, keeps_alive) = (Asked::of(&head), head.keeps_alive);
             let body = self.body();
             let request = Request::from_parts(head.parts, body);
-            let answered = self.unless_left(answer(request)).await?;
+            let answered = {
+                let mut answer = pin!(answer(request)); // made where it stays: it is large
+                poll_fn(|cx| self.poll_unless_left(cx, answer.as_mut())).await?
+            };
             let gives_over = asked.gives_over(answered.status());
             let goes_on = self.say(answered, &asked, keeps_alive && !is_last()).await?;
             if !goes_on || gives_over || !self.is_through().await {
@@ -171,13 +174,15 @@ impl ClientEnd {
     }
 
     /// Waits for an answer, unless the client leaves before: then nobody does any longer.
-    async fn unless_left<F: Future>(&self, answer: F) -> Result<F::Output, ConnectionError> {
-        let mut answer = pin!(answer);
-        poll_fn(|cx| match answer.as_mut().poll(cx) {
+    fn poll_unless_left<F: Future>(
+        &self,
+        cx: &mut Context<'_>,
+        answer: Pin<&mut F>,
+    ) -> Poll<Result<F::Output, ConnectionError>> {
+        match answer.poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_left(cx).map(Err),
-        })
-        .await
+        }
     }
 
     /// Ready when the client has left. While the request's body is still to come whoever reads that notices.
