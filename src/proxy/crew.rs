@@ -97,7 +97,8 @@ impl Member {
 
     /// Where to poll it, which is told of every wake from now on.
     fn turn(&self) -> Context<'_> {
-        self.node.is_ready.store(false, Ordering::Release);
+        // Also where it is a wake that comes too late to be told of, what was done before it is seen.
+        self.node.is_ready.swap(false, Ordering::AcqRel);
         Context::from_waker(&self.waker)
     }
 }

@@ -1,11 +1,18 @@
 //! Buffers that belong to the worker thread: taken while bytes are in flight, given back by being dropped, so that no connection at rest holds one.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 /// A buffer on loan from its worker thread.
-#[derive(Debug)]
 pub struct Buffer(Box<[u8]>);
+
+/// What is in it is of other connections too, and never shown.
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").finish_non_exhaustive()
+    }
+}
 
 impl Buffer {
     /// How much plaintext is moved at once: full TLS records, and few system calls, on bulk transfers.

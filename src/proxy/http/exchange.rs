@@ -238,8 +238,9 @@ impl Exchange {
     pub(super) fn why_cut(&self, cx: &Context<'_>) -> Option<Cut> {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
         if cut.why.is_none() && !cut.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            // The request's body and its answer may be two tasks' work, and each only for as long as it is polled: two places do.
-            if cut.wakers.len() >= 2 {
+            // Up to three may work on it, each only for as long as it is polled: who waits for the answer, hyper's sender to the target, which
+            // looks at the body first, and what sends the rest of the body.
+            if cut.wakers.len() >= 3 {
                 cut.wakers.remove(0);
             }
             cut.wakers.push(cx.waker().clone());

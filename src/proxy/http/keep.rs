@@ -170,7 +170,7 @@ impl Keeper {
 
     /// New orders: what let the peer in is looked at again, and after the grace so is every request under way.
     fn obey(&mut self, orders: Orders, speaking: &mut Speaking) -> Result<(), ConnectionError> {
-        if orders.draining {
+        if orders.draining || self.client.moment().is_past {
             speaking.call_last(&self.client);
         }
         if let Some(examined) = self.caller.as_mut().and_then(|caller| caller.review(orders.terms, &[])) {

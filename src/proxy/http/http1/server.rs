@@ -328,7 +328,11 @@ impl Inner {
     fn begin_answer(&mut self, goes_on: bool) -> (Outbox, bool) {
         let waits = matches!(self.leave, Leave::Expected);
         let begun = match std::mem::replace(&mut self.leave, Leave::No) {
-            Leave::Given(begun) => begun,
+            Leave::Given(begun) => {
+                // Whoever waited to write it waits for the body itself from now on.
+                self.reader.take().inspect(Waker::wake_by_ref);
+                begun
+            }
             Leave::Expected | Leave::No => Outbox::default(),
         };
         (begun, goes_on && !waits && !self.is_ending)
