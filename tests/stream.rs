@@ -99,6 +99,37 @@ async fn bytes_pass_unchanged_in_any_portions_through_a_wide_pipe() {
 }
 
 #[tokio::test]
+async fn a_task_that_reads_does_not_take_the_place_of_one_that_waits_to_write() {
+    let (client, server) = ends(&TLS13, 4096).await;
+    let (mut from_client, mut to_client) = tokio::io::split(server);
+    let (mut from_server, mut to_server) = tokio::io::split(client);
+    let said = bytes(300_000);
+    let (answer, asked) = (said.clone(), said.clone());
+    let answers = tokio::spawn(async move {
+        to_client.write_all(&answer).await.unwrap();
+        to_client.flush().await.unwrap();
+        to_client
+    });
+    let reads = tokio::spawn(async move { read_in_portions(&mut from_client).await.unwrap() });
+    let asks = tokio::spawn(async move {
+        for portion in asked.chunks(1_000) {
+            to_server.write_all(portion).await.unwrap();
+            to_server.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        to_server
+    });
+    let mut asks = timeout(PATIENCE, asks).await.expect("it waits for ever").unwrap();
+    // The writer has waited since; only now its peer takes what it said.
+    let mut answered = vec![0; said.len()];
+    timeout(PATIENCE, from_server.read_exact(&mut answered)).await.expect("it waits for ever").unwrap();
+    timeout(PATIENCE, answers).await.expect("it waits for ever").unwrap();
+    asks.shutdown().await.unwrap();
+    assert!(answered == said, "what was answered is something else");
+    assert!(timeout(PATIENCE, reads).await.expect("it waits for ever").unwrap() == said);
+}
+
+#[tokio::test]
 async fn keys_that_change_in_the_middle_change_no_byte() {
     let (mut client, mut server) = ends(&TLS13, 4096).await;
     let said = bytes(50_000);

@@ -2,7 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
 
 /// A buffer on loan from its worker thread.
 pub struct Buffer(Box<[u8]>);
@@ -62,6 +67,67 @@ impl Drop for Buffer {
             }
         });
     }
+}
+
+/// Bytes that a socket has yet to take. No buffer is on loan for nothing.
+#[derive(Debug, Default)]
+pub struct Unsent {
+    buffer: Option<Buffer>,
+    start: usize,
+    end: usize,
+}
+
+impl Unsent {
+    /// How many they are, with those that were taken since there were none.
+    pub fn filled(&self) -> usize {
+        self.end
+    }
+
+    /// Whether it holds a buffer.
+    pub fn is_on_loan(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    /// Room for more, behind those that are there.
+    pub fn room(&mut self) -> &mut [u8] {
+        self.buffer.get_or_insert_with(Buffer::take).get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// So many bytes were put into the room.
+    pub fn add(&mut self, count: usize) {
+        self.end += count;
+    }
+
+    /// Gives the socket all of it.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
+        while let Some(rest) =
+            self.buffer.as_ref().and_then(|buffer| buffer.get(self.start..self.end)).filter(|rest| !rest.is_empty())
+        {
+            match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.start += sent,
+            }
+        }
+        *self = Self::default();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Copies as much of `slices`, one behind the other, as there is room for; tells how much that is.
+pub fn copy_slices(slices: &[io::IoSlice<'_>], room: &mut [u8]) -> usize {
+    let mut copied = 0;
+    for slice in slices {
+        let rest = room.get_mut(copied..).unwrap_or_default();
+        let amount = rest.len().min(slice.len());
+        if let (Some(to), Some(from)) = (rest.get_mut(..amount), slice.get(..amount)) {
+            to.copy_from_slice(from);
+        }
+        copied += amount;
+    }
+    copied
 }
 
 thread_local! {

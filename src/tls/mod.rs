@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::config::TlsVersion;
-pub use buffer::Buffer;
+pub use buffer::{Buffer, Unsent, copy_slices};
 pub use error::{HandshakeError, alert_name, received_alert};
 use session::Session;
 pub use stream::Stream;

@@ -11,9 +11,9 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
-use super::Buffer;
+use super::{Buffer, Unsent};
 
 /// One connection as rustls knows it.
 pub(super) enum Session {
@@ -24,7 +24,7 @@ pub(super) enum Session {
 /// What rustls finds to work on, apart from the ciphertext that came, and where it leaves what it made.
 pub(super) struct Work<'a, 'b> {
     pub(super) plaintext: Plaintext<'a, 'b>,
-    pub(super) outgoing: &'a mut Outgoing,
+    pub(super) outgoing: &'a mut Unsent,
     pub(super) say: Say<'a>,
 }
 
@@ -129,11 +129,10 @@ fn settle<Data>(status: UnbufferedStatus<'_, '_, Data>, mut work: Work<'_, '_>) 
             Ok(Step::Some)
         }
         ConnectionState::WriteTraffic(mut traffic) => {
-            let room = work.outgoing.room_for(work.say);
             let said = match work.say {
                 Say::Nothing => return Ok(Step::Blocked),
-                Say::Bytes(bytes) => traffic.encrypt(bytes, room)?,
-                Say::End => traffic.queue_close_notify(room)?,
+                Say::Bytes(bytes) => traffic.encrypt(bytes, work.outgoing.room())?,
+                Say::End => traffic.queue_close_notify(work.outgoing.room())?,
             };
             work.outgoing.add(said);
             Ok(Step::Said)
@@ -217,49 +216,5 @@ impl<'a> Received<'a> {
                 Poll::Ready(Ok(()))
             }
         }
-    }
-}
-
-/// Ciphertext that the socket has yet to take.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    buffer: Option<Buffer>,
-    start: usize,
-    end: usize,
-}
-
-impl Outgoing {
-    fn room(&mut self) -> &mut [u8] {
-        self.buffer.get_or_insert_with(Buffer::take).get_mut(self.end..).unwrap_or_default()
-    }
-
-    /// Borrows no buffer for nothing.
-    fn room_for(&mut self, say: Say<'_>) -> &mut [u8] {
-        match say {
-            Say::Nothing => &mut [],
-            Say::Bytes(_) | Say::End => self.room(),
-        }
-    }
-
-    fn add(&mut self, encrypted: usize) {
-        self.end += encrypted;
-    }
-
-    /// Gives the socket all of it.
-    pub(super) fn poll_send<IO: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut IO,
-    ) -> Poll<io::Result<()>> {
-        while let Some(rest) =
-            self.buffer.as_ref().and_then(|buffer| buffer.get(self.start..self.end)).filter(|rest| !rest.is_empty())
-        {
-            match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.start += sent,
-            }
-        }
-        *self = Self::default();
-        Poll::Ready(Ok(()))
     }
 }

@@ -5,14 +5,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BytesMut};
 use rustls::CommonState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Buffer;
-use super::session::{Fault, Outgoing, Plaintext, Received, Say, Session, Step, Work};
+use super::session::{Fault, Plaintext, Received, Say, Session, Step, Work};
+use super::{Buffer, Unsent, copy_slices};
 
 /// A stream under mutual TLS, over `IO`.
 pub struct Stream<IO> {
@@ -22,7 +22,9 @@ pub struct Stream<IO> {
     incoming: BytesMut,
     /// Plaintext that the reader had no room for.
     aside: BytesMut,
-    outgoing: Outgoing,
+    outgoing: Unsent,
+    /// Who waits for that to go out: a reader that lends a hand must not take its place with the socket, which has one for all who write.
+    writer: Option<Waker>,
     /// The peer has said that nothing follows.
     has_ended: bool,
     /// So have we.
@@ -42,7 +44,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
             session,
             incoming: BytesMut::new(),
             aside: BytesMut::new(),
-            outgoing: Outgoing::default(),
+            outgoing: Unsent::default(),
+            writer: None,
             has_ended: false,
             is_closed: false,
             failed: None,
@@ -60,7 +63,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        self.outgoing.poll_send(cx, &mut self.io)
+        self.poll_send(cx)
+    }
+
+    /// Sends what is encrypted, for who waits for that.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = self.outgoing.poll_send(cx, &mut self.io);
+        self.writer = sent.is_pending().then(|| cx.waker().clone());
+        sent
+    }
+
+    /// Sends what is encrypted on the way, for who waits for something else.
+    fn poll_send_on_the_way(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(writer) = &self.writer else { return self.outgoing.poll_send(cx, &mut self.io) };
+        let sent = ready!(self.outgoing.poll_send(&mut Context::from_waker(writer), &mut self.io));
+        self.writer.take().filter(|writer| !writer.will_wake(cx.waker())).inspect(Waker::wake_by_ref);
+        Poll::Ready(sent)
     }
 
     /// Receives until there is plaintext, the peer has ended, or a handshake is done.
@@ -92,7 +110,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
             if self.has_ended || self.session.is_handshaking() != was_handshaking {
                 return Poll::Ready(Ok(()));
             }
-            if let Poll::Ready(Err(error)) = self.outgoing.poll_send(cx, &mut self.io)
+            if let Poll::Ready(Err(error)) = self.poll_send_on_the_way(cx)
                 && was_handshaking
             {
                 return Poll::Ready(Err(error));
@@ -149,7 +167,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
             && self.step(&mut ReadBuf::new(&mut []), received, Say::Nothing).is_ok_and(|step| step == Step::Some)
         {
         }
-        let _ = self.outgoing.poll_send(cx, &mut self.io);
+        let _ = self.poll_send_on_the_way(cx);
         self.failed = Some(Box::new(fault));
         self.check()
     }
@@ -188,7 +206,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check()?;
-        ready!(this.outgoing.poll_send(cx, &mut this.io))?;
+        ready!(this.poll_send(cx))?;
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -197,7 +215,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
         }
         let bytes = bytes.get(..Buffer::PLAINTEXT).unwrap_or(bytes);
         this.say(cx, Say::Bytes(bytes))?;
-        match this.outgoing.poll_send(cx, &mut this.io) {
+        match this.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes.len())),
         }
@@ -213,8 +231,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
             (None, _) => self.poll_write(cx, &[]),
             (Some(only), None) => self.poll_write(cx, only),
             (Some(_), Some(_)) => {
+                // One record for all of it is cheaper, for both sides, than one for each slice.
                 let mut buffer = Buffer::take();
-                let gathered = gather(slices, &mut buffer);
+                let gathered = copy_slices(slices, buffer.get_mut(..Buffer::PLAINTEXT).unwrap_or_default());
                 self.poll_write(cx, buffer.get(..gathered).unwrap_or_default())
             }
         }
@@ -227,18 +246,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check()?;
-        ready!(this.outgoing.poll_send(cx, &mut this.io))?;
+        ready!(this.poll_send(cx))?;
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.outgoing.poll_send(cx, &mut this.io))?;
+        ready!(this.poll_send(cx))?;
         if !this.is_closed {
             this.is_closed = true;
             if this.failed.is_none() {
                 this.say(cx, Say::End)?;
-                ready!(this.outgoing.poll_send(cx, &mut this.io))?;
+                ready!(this.poll_send(cx))?;
             }
         }
         match ready!(Pin::new(&mut this.io).poll_shutdown(cx)) {
@@ -252,19 +271,4 @@ impl<IO> fmt::Debug for Stream<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").finish_non_exhaustive()
     }
-}
-
-/// Copies as much as goes out at once. One record for all of it is cheaper, for both sides, than one for each slice.
-fn gather(slices: &[io::IoSlice<'_>], buffer: &mut [u8]) -> usize {
-    let mut gathered = 0;
-    for slice in slices {
-        let room = buffer.get_mut(gathered..Buffer::PLAINTEXT).unwrap_or_default();
-        let amount = room.len().min(slice.len());
-        let (to, from) = (room.get_mut(..amount), slice.get(..amount));
-        if let (Some(to), Some(from)) = (to, from) {
-            to.copy_from_slice(from);
-        }
-        gathered += amount;
-    }
-    gathered
 }

@@ -48,13 +48,28 @@ impl Hop {
     }
 }
 
+/// Marks the way that a request has come, with us as its last hop.
+pub(super) fn follow(
+    headers: &mut HeaderMap,
+    hop: &Hop,
+    host: &HeaderValue,
+    port: Option<u16>,
+    version: Version,
+    ids: &Ids,
+) {
+    forwarded(headers, hop, host, port);
+    via(headers, version);
+    request_id(headers, ids);
+    trace_context(headers, ids);
+}
+
 /// Adds the hop to `x-forwarded-for`, and to `forwarded` (RFC 7239) where the request has one: an application that reads the newer header
 /// finds the same hops in both, others get no second truth. `x-forwarded-proto`, `-host` and `-port` are set where they are absent: they
 /// speak of the first hop, which a gateway before us may know, and an authenticated peer that lies in them could as well lie in `host`.
 /// Only what we append is our word. Other spellings of these names are removed, lest they be taken for it.
 ///
 /// `host` is the host as it was asked for, with its port, which is also in `port`; empty where none was.
-pub(super) fn forwarded(headers: &mut HeaderMap, hop: &Hop, host: &HeaderValue, port: Option<u16>) {
+fn forwarded(headers: &mut HeaderMap, hop: &Hop, host: &HeaderValue, port: Option<u16>) {
     remove_other_spellings(headers);
     append(headers, X_FORWARDED_FOR, hop.node.clone(), |_| true);
     if headers.contains_key(FORWARDED) {
@@ -133,7 +148,7 @@ fn passes(headers: &HeaderMap) -> usize {
 }
 
 /// Passes on the `x-request-id` of a request where it has exactly one that may stand in a log line, and else makes one.
-pub(super) fn request_id(headers: &mut HeaderMap, ids: &Ids) {
+fn request_id(headers: &mut HeaderMap, ids: &Ids) {
     let is_sane =
         |id: &HeaderValue| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     if !only(headers, &X_REQUEST_ID).is_some_and(is_sane) {
@@ -151,7 +166,7 @@ fn comes_once(headers: &mut HeaderMap, name: &HeaderName) {
 
 /// Passes on the trace context of a request as it is where `traceparent` is valid (W3C Trace Context §3.2, §4.3). Else a new trace begins,
 /// not sampled, and the state of the old one is dropped.
-pub(super) fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
+fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
     if only(headers, &TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
         return comes_once(headers, &TRACEPARENT);
     }

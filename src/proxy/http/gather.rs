@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::tls::{Unsent, copy_slices};
+
 /// The most that is gathered: what a TLS record holds (RFC 8446 §5.1).
 const MOST: usize = 16 * 1024;
 
@@ -24,17 +26,15 @@ impl<IO> Clone for Gathering<IO> {
 #[derive(Debug)]
 struct Gathered<IO> {
     io: IO,
-    /// Not written yet; without room of its own while there is nothing.
-    held: Vec<u8>,
-    /// How much of it is written already.
-    start: usize,
+    /// Not written yet.
+    held: Unsent,
     /// Why it could not be written, until h2 hears of it.
     failure: Option<io::Error>,
 }
 
 impl<IO> Gathering<IO> {
     pub(super) fn new(io: IO) -> Self {
-        Self(Arc::new(Mutex::new(Gathered { io, held: Vec::new(), start: 0, failure: None })))
+        Self(Arc::new(Mutex::new(Gathered { io, held: Unsent::default(), failure: None })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered<IO>> {
@@ -55,38 +55,28 @@ impl<IO: AsyncWrite + Unpin> Gathering<IO> {
 
 impl<IO: AsyncWrite + Unpin> Gathered<IO> {
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.held.get(self.start..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.start += written,
-            }
-        }
-        (self.held, self.start) = (Vec::new(), 0);
+        ready!(self.held.poll_send(cx, &mut self.io))?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Takes what there is room for.
     fn gather(&mut self, slices: &[io::IoSlice<'_>]) -> usize {
-        if self.held.capacity() == 0 {
-            self.held.reserve_exact(MOST);
-        }
-        let before = self.held.len();
-        for slice in slices {
-            let room = MOST.saturating_sub(self.held.len()).min(slice.len());
-            self.held.extend_from_slice(slice.get(..room).unwrap_or_default());
-        }
-        self.held.len() - before
+        let before = self.held.filled();
+        let room = self.held.room().get_mut(..MOST.saturating_sub(before)).unwrap_or_default();
+        let taken = copy_slices(slices, room);
+        self.held.add(taken);
+        taken
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Err(failure));
         }
-        if self.held.len() >= MOST {
+        if self.held.filled() >= MOST {
             ready!(self.poll_out(cx))?;
         }
         // What fills a record by itself need not be copied.
-        if self.held.is_empty() && slices.iter().map(|slice| slice.len()).sum::<usize>() >= MOST {
+        if !self.held.is_on_loan() && slices.iter().map(|slice| slice.len()).sum::<usize>() >= MOST {
             return Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         }
         Poll::Ready(Ok(self.gather(slices)))

@@ -39,9 +39,6 @@ impl RequestHeaders {
         hygiene::hop_by_hop(headers);
         self.peer.apply(headers, rule);
         let host = headers.get(header::HOST).cloned().unwrap_or(const { HeaderValue::from_static("") });
-        forwarded::forwarded(headers, &self.hop, &host, None);
-        forwarded::via(headers, Version::HTTP_11);
-        forwarded::request_id(headers, &self.ids);
-        forwarded::trace_context(headers, &self.ids);
+        forwarded::follow(headers, &self.hop, &host, None, Version::HTTP_11, &self.ids);
     }
 }

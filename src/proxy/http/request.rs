@@ -215,10 +215,7 @@ impl Gateway {
                 host
             }
         };
-        forwarded::forwarded(headers, &guard.client.hop, &host, understood.authority.port);
-        forwarded::via(headers, version);
-        forwarded::request_id(headers, &self.ids);
-        forwarded::trace_context(headers, &self.ids);
+        forwarded::follow(headers, &guard.client.hop, &host, understood.authority.port, version, &self.ids);
         Ok(())
     }
 

@@ -43,7 +43,7 @@ async fn what_is_said_in_pieces_is_written_at_once() {
     }
     assert_eq!(writes(&wire), 0);
     wire.write_out(&mut Context::from_waker(Waker::noop()));
-    assert_eq!((writes(&wire), wire.lock().held.capacity()), (1, 0));
+    assert_eq!((writes(&wire), wire.lock().held.is_on_loan()), (1, false));
     let mut heard = [0; 11];
     far.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"onetwothree");
@@ -57,7 +57,7 @@ async fn no_more_than_its_measure_is_gathered_and_nothing_is_lost() {
         let say = async {
             for piece in said.chunks(piece) {
                 wire.write_all(piece).await.unwrap();
-                assert!(wire.lock().held.len() <= MOST);
+                assert!(wire.lock().held.filled() <= MOST);
             }
             wire.shutdown().await.unwrap();
         };

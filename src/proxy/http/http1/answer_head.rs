@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use httparse::{Header, ParserConfig, Response, Status};
 
 use super::Limits;
-use super::message::{Body, said_of_connection};
-use super::request_head::{ON_STACK, parse_length};
+use super::message::{Body, said_of_connection, with_room};
+use super::request_head::parse_length;
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -48,12 +48,7 @@ const ADDED: usize = 3;
 /// Looks at what has come of the head of an answer to a request of `method`. `None`: it is good so far and not yet whole.
 pub(super) fn examine(bytes: &Bytes, method: &Method, limits: Limits) -> Result<Option<AnswerHead>, NoAnswer> {
     let window = bytes.get(..limits.max_header_bytes).unwrap_or(bytes);
-    let head = if limits.max_headers <= ON_STACK {
-        let mut room = [const { MaybeUninit::uninit() }; ON_STACK];
-        parse(bytes, window, method, room.get_mut(..limits.max_headers).unwrap_or_default())?
-    } else {
-        parse(bytes, window, method, &mut vec![MaybeUninit::uninit(); limits.max_headers])?
-    };
+    let head = with_room(limits, |room| parse(bytes, window, method, room))?;
     if head.is_none() && bytes.len() >= limits.max_header_bytes {
         return Err(NoAnswer::TooLong);
     }

@@ -1,6 +1,5 @@
 //! What was read of a connection and is not taken yet. It holds no memory while there is nothing.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,13 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::tls::Buffer;
+
 /// Bytes asked for at a time: two TLS records' worth.
 const READ: usize = 32 * 1024;
-
-thread_local! {
-    /// Where bytes arrive, before it is known how many they are: each worker has one such place, and no connection.
-    static ARRIVAL: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
-}
 
 /// Bytes that were read and not taken.
 #[derive(Debug, Default)]
@@ -53,12 +49,11 @@ impl Held {
         cx: &mut Context<'_>,
         io: &mut (impl AsyncRead + Unpin),
     ) -> Poll<io::Result<usize>> {
-        ARRIVAL.with_borrow_mut(|arrival| {
-            let mut room = ReadBuf::new(arrival);
-            ready!(Pin::new(io).poll_read(cx, &mut room))?;
-            self.add(room.filled());
-            Poll::Ready(Ok(room.filled().len()))
-        })
+        let mut buffer = Buffer::take();
+        let mut room = ReadBuf::new(buffer.get_mut(..READ).unwrap_or_default());
+        ready!(Pin::new(io).poll_read(cx, &mut room))?;
+        self.add(room.filled());
+        Poll::Ready(Ok(room.filled().len()))
     }
 
     fn add(&mut self, fresh: &[u8]) {

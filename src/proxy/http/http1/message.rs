@@ -1,9 +1,11 @@
-//! What messages of both sides have in common: how a body comes and where it ends (RFC 9112 §6.3), and what `Connection` says.
+//! What messages of both sides have in common: room for their headers, how a body comes and where it ends (RFC 9112 §6.3), and what `Connection` says.
 
+use std::mem::MaybeUninit;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
+use httparse::Header;
 use tokio::io::AsyncRead;
 
 use super::chunks::Chunks;
@@ -126,4 +128,17 @@ pub(super) fn said_of_connection(before: Option<bool>, value: &[u8]) -> Option<b
         _ if option.eq_ignore_ascii_case(b"keep-alive") => Some(true),
         _ => said,
     })
+}
+
+/// As many headers find room on the stack; more are let in at the price of an allocation per head.
+const ON_STACK: usize = 128;
+
+/// Parses a head with room for as many headers as it may have.
+pub(super) fn with_room<'b, T>(limits: Limits, parse: impl FnOnce(&mut [MaybeUninit<Header<'b>>]) -> T) -> T {
+    if limits.max_headers <= ON_STACK {
+        let mut room = [const { MaybeUninit::uninit() }; ON_STACK];
+        parse(room.get_mut(..limits.max_headers).unwrap_or_default())
+    } else {
+        parse(&mut vec![MaybeUninit::uninit(); limits.max_headers])
+    }
 }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use httparse::{Header, Status};
 
-use super::message::{Body, said_of_connection, tokens};
+use super::message::{Body, said_of_connection, tokens, with_room};
 use super::{Fault, Limits};
 
 /// A good head.
@@ -28,9 +28,6 @@ pub(super) struct RequestHead {
 /// A few empty lines before a request line are taken: some clients send one after a body (RFC 9112 §2.2).
 const MAX_EMPTY: usize = 4 * b"\r\n".len();
 
-/// As many headers find room on the stack; more are let in at the price of an allocation per head.
-pub(super) const ON_STACK: usize = 128;
-
 /// How many headers a request gets from us, about: room for them is made at once.
 const ADDED: usize = 12;
 
@@ -50,12 +47,7 @@ pub(super) fn examine(bytes: &Bytes, limits: Limits) -> Result<Option<RequestHea
         return Err(Fault::EmptyLines);
     }
     let window = bytes.get(..limits.max_header_bytes).unwrap_or(bytes);
-    let head = if limits.max_headers <= ON_STACK {
-        let mut room = [const { MaybeUninit::uninit() }; ON_STACK];
-        parse(bytes, window, empty, room.get_mut(..limits.max_headers).unwrap_or_default())?
-    } else {
-        parse(bytes, window, empty, &mut vec![MaybeUninit::uninit(); limits.max_headers])?
-    };
+    let head = with_room(limits, |room| parse(bytes, window, empty, room))?;
     if head.is_none() && bytes.len() >= limits.max_header_bytes {
         let has_request_line = window.iter().skip(empty).any(|byte| *byte == b'\n');
         return Err(if has_request_line { Fault::HeadTooLarge } else { Fault::TargetTooLong });

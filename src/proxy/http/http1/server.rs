@@ -57,8 +57,6 @@ struct Inner {
     /// Who waits for more of the body, and who for the client to leave: the body may be read by another task than the one that serves.
     reader: Option<Waker>,
     watcher: Option<Waker>,
-    /// Who waits to write: to read under TLS may take its place in the queue.
-    writer: Option<Waker>,
 }
 
 enum Leave {
@@ -92,7 +90,6 @@ impl ClientEnd {
             is_ending: false,
             reader: None,
             watcher: None,
-            writer: None,
         };
         Arc::new(Self { inner: Mutex::new(inner), limits })
     }
@@ -238,11 +235,7 @@ impl ClientEnd {
                 if out.is_empty() {
                     return if has_ended { Poll::Ready(Ok(goes_on)) } else { self.poll_left(cx).map(Err) };
                 }
-                let mut inner = self.inner();
-                let written = out.poll_write(cx, &mut inner.wire);
-                if written.is_pending() {
-                    inner.writer = Some(cx.waker().clone());
-                }
+                let written = out.poll_write(cx, &mut self.inner().wire);
                 ready!(written).map_err(|error| broken(&error))?;
             }
         })

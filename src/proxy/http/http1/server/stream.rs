@@ -40,13 +40,7 @@ impl RequestStream {
             // An end would make a whole body of what came so far.
             return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::ConnectionAborted).into())));
         }
-        let polled = inner.poll_frame(cx, self.end.limits);
-        if let Some(writer) = inner.writer.take()
-            && !writer.will_wake(cx.waker())
-        {
-            writer.wake();
-        }
-        let Poll::Ready(frame) = polled else {
+        let Poll::Ready(frame) = inner.poll_frame(cx, self.end.limits) else {
             inner.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
