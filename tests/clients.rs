@@ -520,6 +520,22 @@ async fn a_client_that_has_said_all_still_gets_the_answer_of_openssl() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openssl_renews_its_keys_and_has_ours_renewed_while_words_pass() {
+    let world = World::new();
+    let gate = inbound(&world, &echo_application().await.to_string(), "").await;
+    let mut client = Running::start(&mut s_client(gate.address(0), Some(&Files::of(&world, "web", WEB))));
+    client.says(&["Verify return code"]);
+    for (times, (command, word)) in (1..).zip([("k\n", "once"), ("K\n", "twice"), ("K\n", "three times")]) {
+        client.write(&format!("{word}\n"));
+        client.says(&[word]);
+        client.write(command);
+        until("it has done so", || client.printed().matches("KEYUPDATE").count() == times).await;
+    }
+    client.write("at last\n");
+    client.says(&["at last"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openssl_as_server_sees_our_svid_and_what_was_agreed() {
     let world = World::new();
     let root = root(&world);

@@ -67,7 +67,7 @@ async fn secure(
 ) -> Result<(Wire, PeerIdentity, Agreed), ConnectionError> {
     let (error, socket) = match acceptor.accept(client, terms).await {
         Ok((stream, peer)) => {
-            let agreed = Agreed::of(stream.get_ref().1);
+            let agreed = stream.agreed();
             return Ok((Wire::tls(stream), peer, agreed));
         }
         Err(failed) => failed,

@@ -16,7 +16,7 @@ use super::upstream::Upstream;
 use super::wire::Wire;
 use crate::config::Target;
 use crate::spiffe::Usage;
-use crate::tls::{Agreed, Connector};
+use crate::tls::Connector;
 
 /// Serves one connection from its first byte to its last.
 pub(super) async fn serve(
@@ -54,7 +54,7 @@ async fn secure(
     connection.record.target(target);
     let handshake = connector.connect(server, sni(server_name, target), &terms);
     let (server, peer) = connection.following.unless_forced(handshake).await?;
-    connection.proven(&peer, Agreed::of(server.get_ref().1));
+    connection.proven(&peer, server.agreed());
     let standing = Standing { terms, peer, usage: Usage::Server, on_expiry: service.config.on_expiry, chain: None };
     Ok((Wire::tls(server), standing))
 }

@@ -30,7 +30,7 @@ impl Wire {
     /// The chain that the peer presented, leaf first; nothing where there is no TLS.
     pub(super) fn peer_chain(&self) -> &[CertificateDer<'static>] {
         match self {
-            Self::Tls(stream) => stream.get_ref().1.peer_certificates().unwrap_or_default(),
+            Self::Tls(stream) => stream.peer_chain(),
             Self::Plain(_) | Self::Stream(_) => &[],
         }
     }
@@ -38,7 +38,7 @@ impl Wire {
     /// Ready when something new may have come: to read is dearer. What was read of the transport before, and not taken, does not count.
     pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Tls(stream) => stream.get_ref().0.poll_heard(cx),
+            Self::Tls(stream) => stream.io().poll_heard(cx),
             Self::Plain(socket) => socket.poll_heard(cx),
             Self::Stream(_) => Poll::Ready(()),
         }
@@ -47,7 +47,7 @@ impl Wire {
     /// Makes the coming close a reset where there is one: the other side must not take what it has for the whole.
     pub(super) fn abort(&self) {
         match self {
-            Self::Tls(stream) => stream.get_ref().0.abort(),
+            Self::Tls(stream) => stream.io().abort(),
             Self::Plain(socket) => socket.abort(),
             Self::Stream(stream) => stream.abort(),
         }

@@ -2,6 +2,8 @@
 
 mod buffer;
 mod error;
+mod record;
+mod records;
 mod session;
 mod stream;
 mod verify;
@@ -50,6 +52,7 @@ impl Acceptor {
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
+        config.enable_secret_extraction = true; // for `records.rs`
         Ok(Self { tls: Arc::new(config), patience })
     }
 
@@ -65,7 +68,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let session = UnbufferedServerConnection::new(self.tls.clone()).map(Session::Server);
+        let session = UnbufferedServerConnection::new(self.tls.clone()).map(Session::server);
         under_terms(session, io, terms, self.patience).await
     }
 }
@@ -92,6 +95,7 @@ impl Connector {
             .with_client_cert_resolver(Arc::new(OwnCertificate));
         config.alpn_protocols = alpn;
         config.resumption = Resumption::disabled(); // as on the accepting side
+        config.enable_secret_extraction = true;
         Ok(Self { tls: Arc::new(config), patience })
     }
 
@@ -109,7 +113,7 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let session = UnbufferedClientConnection::new(self.tls.clone(), server_name).map(Session::Client);
+        let session = UnbufferedClientConnection::new(self.tls.clone(), server_name).map(Session::client);
         under_terms(session, io, terms, self.patience).await.map_err(|(error, _)| error)
     }
 }
@@ -146,7 +150,7 @@ where
 }
 
 /// What was agreed on in a handshake, in the words of the IANA registries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Agreed {
     /// `1.3` or `1.2`.
     pub version: &'static str,
@@ -157,8 +161,8 @@ pub struct Agreed {
 }
 
 impl Agreed {
-    /// Reads it off an established connection.
-    pub fn of(connection: &CommonState) -> Self {
+    /// Reads it off a finished handshake.
+    fn of(connection: &CommonState) -> Self {
         Self {
             version: match connection.protocol_version() {
                 Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",

@@ -1,5 +1,6 @@
-//! rustls' side of one connection. It works on ciphertext in whatever buffer that lies, and keeps none (rustls calls that unbuffered): who decrypts
-//! in bulk reads as much at once as it likes, and a connection at rest holds no buffer.
+//! One connection's side of TLS. It works on ciphertext in whatever buffer that lies, and keeps none: who decrypts in bulk reads as much at once as it
+//! likes, and a connection at rest holds no buffer. rustls makes the handshake (through its unbuffered interface) and is all there is to TLS 1.2; the
+//! records of TLS 1.3 are `records.rs`.
 
 use std::io;
 use std::ops::Deref;
@@ -10,18 +11,34 @@ use bytes::{BufMut as _, BytesMut};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, ProtocolVersion};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::record;
+use super::records::Records;
 use super::{Buffer, Unsent};
 
-/// One connection as rustls knows it.
+/// One connection.
 pub(super) enum Session {
+    /// As rustls knows it.
+    Rustls(Box<Rustls>),
+    /// Established, in TLS 1.3.
+    Records(Box<Records>),
+}
+
+/// One connection as rustls knows it.
+pub(super) struct Rustls {
+    side: Side,
+    /// How much of what is received it has been shown while the handshake lasts: whole records, so that it knows of none that comes behind its end.
+    shown: usize,
+}
+
+enum Side {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
 
-/// What rustls finds to work on, apart from the ciphertext that came, and where it leaves what it made.
+/// What there is to work on, apart from the ciphertext that came, and where what is made of it goes.
 pub(super) struct Work<'a, 'b> {
     pub(super) plaintext: Plaintext<'a, 'b>,
     pub(super) outgoing: &'a mut Unsent,
@@ -34,7 +51,7 @@ pub(super) struct Plaintext<'a, 'b> {
     pub(super) aside: &'a mut BytesMut,
 }
 
-/// What is to be said to the peer once rustls has nothing else to do.
+/// What is to be said to the peer once there is nothing else to do.
 #[derive(Clone, Copy)]
 pub(super) enum Say<'a> {
     Nothing,
@@ -57,18 +74,87 @@ pub(super) enum Step {
 }
 
 impl Session {
-    /// Lets rustls take one step on what was received, which it has discarded of what it is done with.
+    /// A handshake to be made as a server.
+    pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
+        Self::Rustls(Box::new(Rustls { side: Side::Server(connection), shown: 0 }))
+    }
+
+    /// A handshake to be made as a client.
+    pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
+        Self::Rustls(Box::new(Rustls { side: Side::Client(connection), shown: 0 }))
+    }
+
+    /// What rustls knows of the connection, for as long as that is its matter.
+    pub(super) fn known(&self) -> Option<&CommonState> {
+        match self {
+            Self::Rustls(rustls) => Some(&rustls.side),
+            Self::Records(_) => None,
+        }
+    }
+
+    /// Whether the handshake is yet to be finished.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.known().is_some_and(CommonState::is_handshaking)
+    }
+
+    /// Whether there is something to be said that does not come from us.
+    pub(super) fn wants_write(&self) -> bool {
+        self.known().is_some_and(CommonState::wants_write)
+    }
+
+    /// The same connection with records of ours, where its handshake is done and has agreed on TLS 1.3.
+    ///
+    /// # Errors
+    /// When rustls does not let go of it.
+    pub(super) fn established(self) -> Result<Self, Fault> {
+        match self {
+            Self::Rustls(rustls) if rustls.side.protocol_version() == Some(ProtocolVersion::TLSv1_3) => {
+                let records = match rustls.side {
+                    Side::Server(connection) => Records::of_server(connection)?,
+                    Side::Client(connection) => Records::of_client(connection)?,
+                };
+                Ok(Self::Records(Box::new(records)))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Takes one step on what was received, which is discarded as far as it is done with.
     pub(super) fn step(&mut self, received: &mut Received<'_>, work: Work<'_, '_>) -> Result<Step, Fault> {
-        let (done, step) = match self {
-            Self::Server(connection) => settle(connection.process_tls_records(received.rest_mut()), work),
-            Self::Client(connection) => settle(connection.process_tls_records(received.rest_mut()), work),
-        };
-        received.start += done;
-        step
+        match self {
+            Self::Rustls(rustls) => rustls.step(received, work),
+            Self::Records(records) => records.step(received, work),
+        }
     }
 }
 
-impl Deref for Session {
+impl Rustls {
+    fn step(&mut self, received: &mut Received<'_>, work: Work<'_, '_>) -> Result<Step, Fault> {
+        if !self.side.is_handshaking() {
+            self.shown = received.rest().len();
+        }
+        let shown = received.rest_mut().get_mut(..self.shown).unwrap_or_default();
+        let (done, step) = match &mut self.side {
+            Side::Server(connection) => settle(connection.process_tls_records(shown), work),
+            Side::Client(connection) => settle(connection.process_tls_records(shown), work),
+        };
+        received.done_with(done);
+        self.shown = self.shown.saturating_sub(done);
+        match step {
+            Ok(Step::Blocked) if self.side.is_handshaking() && self.shows_more(received.rest()) => Ok(Step::Some),
+            step => step,
+        }
+    }
+
+    /// Shows one more record, or as much of one as there is; tells whether there is any.
+    fn shows_more(&mut self, received: &[u8]) -> bool {
+        let fresh = received.get(self.shown..).unwrap_or_default();
+        self.shown += record::extent(fresh).min(fresh.len());
+        !fresh.is_empty()
+    }
+}
+
+impl Deref for Side {
     type Target = CommonState;
 
     fn deref(&self) -> &CommonState {
@@ -146,7 +232,18 @@ fn settle<Data>(status: UnbufferedStatus<'_, '_, Data>, mut work: Work<'_, '_>) 
 }
 
 impl Plaintext<'_, '_> {
-    fn take(&mut self, bytes: &[u8]) {
+    /// The reader's, as far as what is read may go there.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        if self.aside.is_empty() { self.reader.initialize_unfilled() } else { &mut [] }
+    }
+
+    /// So much plaintext was put into the room.
+    pub(super) fn add(&mut self, count: usize) {
+        self.reader.advance(count.min(self.reader.remaining()));
+    }
+
+    /// Takes plaintext from elsewhere.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
         let room = if self.aside.is_empty() { self.reader.remaining() } else { 0 };
         let (now, later) = bytes.split_at(room.min(bytes.len()));
         self.reader.put_slice(now);
@@ -179,16 +276,21 @@ impl<'a> Received<'a> {
         Self { buffer, start: 0, end }
     }
 
-    /// What rustls is not done with.
+    /// What is of use.
     pub(super) fn rest(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    fn rest_mut(&mut self) -> &mut [u8] {
+    pub(super) fn rest_mut(&mut self) -> &mut [u8] {
         self.buffer.get_mut(self.start..self.end).unwrap_or_default()
     }
 
-    /// How much rustls is done with.
+    /// So many more bytes from the front are of no use any more.
+    pub(super) fn done_with(&mut self, count: usize) {
+        self.start += count;
+    }
+
+    /// How much is of no use any more.
     pub(super) fn done(&self) -> usize {
         self.start
     }

@@ -1,4 +1,4 @@
-//! A stream under mutual TLS. What it needs while bytes are in flight is on loan from the worker thread; at rest it holds what rustls does, and the
+//! A stream under mutual TLS. What it needs while bytes are in flight is on loan from the worker thread; at rest it holds keys, and the
 //! beginning of a record where the peer has sent no more than that.
 
 use std::fmt;
@@ -8,17 +8,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BytesMut};
-use rustls::CommonState;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+#[cfg(test)]
+use super::records::Records;
 use super::session::{Fault, Plaintext, Received, Say, Session, Step, Work};
-use super::{Buffer, Unsent, copy_slices};
+use super::{Agreed, Buffer, Unsent, copy_slices};
 
 /// A stream under mutual TLS, over `IO`.
 pub struct Stream<IO> {
     io: IO,
     session: Session,
-    /// Ciphertext that rustls has yet to make something of: a record that is not whole, or what follows on plaintext that was set aside.
+    agreed: Agreed,
+    alpn: Option<Box<[u8]>>,
+    peer_chain: Box<[CertificateDer<'static>]>,
+    /// Ciphertext that is yet to be made something of: a record that is not whole, or what follows on plaintext that was set aside.
     incoming: BytesMut,
     /// Plaintext that the reader had no room for.
     aside: BytesMut,
@@ -42,6 +47,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         let mut stream = Self {
             io,
             session,
+            agreed: Agreed::default(),
+            alpn: None,
+            peer_chain: Box::default(),
             incoming: BytesMut::new(),
             aside: BytesMut::new(),
             outgoing: Unsent::default(),
@@ -50,9 +58,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
             is_closed: false,
             failed: None,
         };
-        match poll_fn(|cx| stream.poll_handshake(cx)).await {
-            Ok(()) => Ok(stream),
-            Err(error) => Err((error, stream.io)),
+        if let Err(error) = poll_fn(|cx| stream.poll_handshake(cx)).await {
+            return Err((error, stream.io));
+        }
+        if let Some(known) = stream.session.known() {
+            stream.agreed = Agreed::of(known);
+            stream.alpn = known.alpn_protocol().map(Box::from);
+            stream.peer_chain = known.peer_certificates().map(Box::from).unwrap_or_default();
+        }
+        match stream.session.established() {
+            Ok(session) => Ok(Self { session, ..stream }),
+            Err(fault) => Err((fault.into(), stream.io)),
         }
     }
 
@@ -119,7 +135,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         }
     }
 
-    /// Lets rustls work on what was received, for as long as the reader has room.
+    /// Works on what was received, for as long as the reader has room.
     fn work(&mut self, reader: &mut ReadBuf<'_>, received: &mut Received<'_>) -> Result<(), Fault> {
         let is_handshaking = self.session.is_handshaking();
         if received.rest().is_empty() && !is_handshaking {
@@ -178,9 +194,33 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
 }
 
 impl<IO> Stream<IO> {
-    /// The stream below, and what was agreed on it.
-    pub fn get_ref(&self) -> (&IO, &CommonState) {
-        (&self.io, &self.session)
+    /// The stream below.
+    pub fn io(&self) -> &IO {
+        &self.io
+    }
+
+    /// What is below the stream, and its records.
+    #[cfg(test)]
+    pub(super) fn parts(&mut self) -> (&mut IO, &mut Records) {
+        match &mut self.session {
+            Session::Records(records) => (&mut self.io, records),
+            Session::Rustls(_) => panic!("no records of TLS 1.3"),
+        }
+    }
+
+    /// What was agreed on in the handshake.
+    pub fn agreed(&self) -> Agreed {
+        self.agreed
+    }
+
+    /// The protocol that was agreed on with ALPN (RFC 7301), if one was.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.alpn.as_deref()
+    }
+
+    /// The chain that the peer presented, leaf first.
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        &self.peer_chain
     }
 }
 

@@ -165,7 +165,7 @@ impl Gateway {
         let connector = if wants_http2 { &connectors.http2 } else { &connectors.http1 };
         let (wire, server) = self.secure(connector, destination, claim, terms, until).await?;
         let speaks_http2 = match &wire {
-            Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
+            Wire::Tls(stream) => stream.alpn() == Some(HTTP2),
             Wire::Plain(_) | Wire::Stream(_) => false,
         };
         Ok((wire, Some(Arc::new(server)), speaks_http2))
@@ -210,7 +210,7 @@ impl std::fmt::Debug for Gateway {
 /// beforehand, where the listener speaks it.
 fn takes_http2(wire: &Wire, listener: &config::Listener) -> bool {
     match wire {
-        Wire::Tls(stream) => match stream.get_ref().1.alpn_protocol() {
+        Wire::Tls(stream) => match stream.alpn() {
             Some(agreed) => agreed == HTTP2,
             None => listener.alpn.iter().any(|name| name == HTTP2),
         },
