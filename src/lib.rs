@@ -69,6 +69,9 @@
 //!   with its test. Where a real issuer breaks one, we would rather give it a switch than a silent pass.
 //! - **URI name constraints are refused, matching or not**, because rustls-webpki refuses them. It fails closed, `identity show` and `check`
 //!   say so. We would change this with webpki.
+//! - **Random numbers come from the kernel**, mixed with the processor's own; the third source that aws-lc would have, timing jitter, stays out of
+//!   the build (`.cargo/config.toml` has the reasons). It took 50 ms before the first handshake. We would change this for machines that are
+//!   resumed many times from one snapshot without saying so.
 //! - **Buffers belong to the worker thread**, and are on loan while bytes are in flight. A connection at rest costs what rustls and the
 //!   sockets cost.
 //! - **The records of TLS 1.3 are ours, its handshake and its keys are rustls'** (`tls/record.rs`, `tls/records.rs`). A proxy is mostly records, and

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use zeroize::Zeroizing;
 
 use super::error::{Ownership, Unreadable};
@@ -50,6 +50,8 @@ pub(super) struct FileRead {
     /// The path by the directory's given name.
     pub(super) path: PathBuf,
     pub(super) ownership: Ownership,
+    /// When the system last noted a change of it, in seconds since 1970.
+    pub(super) changed: i64,
     pub(super) bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -114,6 +116,11 @@ impl Directory {
         Ok(names)
     }
 
+    /// When the system last noted a change of its entries, in seconds since 1970.
+    pub(super) fn changed(&self) -> Option<i64> {
+        fstat(&self.handle).ok().map(|stat| stat.st_ctime)
+    }
+
     /// Whether a file of this name can be opened.
     pub(super) fn has(&self, name: &OsStr) -> bool {
         openat(&self.handle, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).is_ok()
@@ -142,7 +149,7 @@ impl Directory {
         let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
         match read.map_err(|error| unreadable(io(&error)))? {
             length if length as u64 > MAX_FILE_BYTES => Err(unreadable(too_large)),
-            _ => Ok(FileRead { role, ownership: ownership(&metadata), bytes, path }),
+            _ => Ok(FileRead { role, ownership: ownership(&metadata), changed: metadata.ctime(), bytes, path }),
         }
     }
 

@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use super::layout::{Selection, Unrecognised, detect};
 use super::read::{Directory, FileRead};
 use super::{CredentialsError, Layout, Role, Source};
+use crate::spiffe::UnixTime;
+
+/// For so many whole seconds nothing of a set has changed that counts as quiet: a hundred times what a writer takes from its first file to its
+/// last, and more than the clocks of a file server and of ours are apart.
+const QUIET: u64 = 2;
 
 /// The places where platforms put credentials, in the order in which they are tried when the configuration names none:
 ///
@@ -46,6 +51,8 @@ pub(super) struct Reading {
     pub(super) resolved: PathBuf,
     pub(super) files: Vec<FileRead>,
     pub(super) ignored: Vec<String>,
+    /// The last change of any of the files or of their directories, in seconds since 1970; `None` where the system does not say.
+    changed: Option<i64>,
 }
 
 impl FileSet {
@@ -136,7 +143,12 @@ impl FileSet {
         });
         let files = files.collect::<Result<Vec<_>, _>>()?;
         let first = self.directories.first();
+        // Last: a change that came while the files were read counts.
+        let directories = self.directories.iter().map(Directory::changed).collect::<Option<Vec<_>>>();
+        let changed =
+            directories.and_then(|times| times.into_iter().chain(files.iter().map(|file| file.changed)).max());
         Ok(Reading {
+            changed,
             layout: self.layout,
             place: first.map(|directory| directory.given().to_owned()).unwrap_or_default(),
             resolved: first.map(|directory| directory.resolved().to_owned()).unwrap_or_default(),
@@ -157,6 +169,15 @@ impl Reading {
         self.files.iter().find(|file| wanted(&file.role))
     }
 
+    /// Whether nobody has touched the files for a while, so that no writer is in the middle of them. Not where their times are of the future, or
+    /// none: then they tell nothing.
+    pub(super) fn is_quiet(&self, now: UnixTime) -> bool {
+        let age = |changed: i64| {
+            u64::try_from(changed).ok().filter(|at| *at > 0).and_then(|at| now.as_secs().checked_sub(at))
+        };
+        self.changed.and_then(age).is_some_and(|age| age >= QUIET)
+    }
+
     /// Whether both readings found the same bytes in the same files.
     pub(super) fn same_as(&self, other: &Self) -> bool {
         self.layout == other.layout
@@ -175,5 +196,58 @@ impl Reading {
             hasher.write(&file.bytes);
         }
         hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    const NAMES: [&str; 3] = ["tls.key", "tls.crt", "ca.crt"];
+
+    fn read_new(directory: &Path) -> Reading {
+        NAMES.iter().for_each(|name| fs::write(directory.join(name), name).unwrap());
+        FileSet::in_directory(directory).unwrap().read().unwrap()
+    }
+
+    fn instant(seconds: i64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds.unsigned_abs()))
+    }
+
+    #[test]
+    fn a_set_is_quiet_a_while_after_the_last_change_of_its_files_and_of_their_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let reading = read_new(directory.path());
+        let files = NAMES.map(|name| directory.path().join(name));
+        let changes = files.iter().map(PathBuf::as_path).chain([directory.path()]);
+        let last = changes.map(|path| path.metadata().unwrap().ctime()).max().unwrap();
+        assert_eq!(reading.changed, Some(last));
+        assert!(!reading.is_quiet(instant(last + 1)));
+        assert!(reading.is_quiet(instant(last + 2)));
+    }
+
+    #[test]
+    fn a_set_whose_times_tell_nothing_is_never_quiet() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = UnixTime::now();
+        let reading = read_new(directory.path());
+        assert!(!reading.is_quiet(before), "changed in the future");
+        for changed in [None, Some(0), Some(-1)] {
+            assert!(!Reading { changed, ..read_new(directory.path()) }.is_quiet(before), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_sets_the_time_of_its_files_back_is_not_taken_for_quiet() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = UnixTime::now();
+        read_new(directory.path());
+        let key = fs::File::options().write(true).open(directory.path().join("tls.key")).unwrap();
+        key.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        assert!(!FileSet::in_directory(directory.path()).unwrap().read().unwrap().is_quiet(before));
     }
 }

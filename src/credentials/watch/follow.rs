@@ -142,7 +142,8 @@ impl Follower {
         self.status.borrow().error.as_deref() == Some(error.to_string().as_str())
     }
 
-    /// Reads the set twice and takes it where both readings agree.
+    /// Reads the set twice and takes it where both readings agree. Between them lies the time that a writer in place needs, unless the system
+    /// says of both that nobody has written for longer than that: so a process that starts on credentials that lie there serves at once.
     async fn settled(&self) -> Result<Look, CredentialsError> {
         let source = self.source();
         let mut round = 1;
@@ -152,10 +153,15 @@ impl Follower {
             if self.accepted == Some(fingerprint) {
                 return Ok(Look::Same);
             }
-            sleep(SETTLE).await;
+            let waited = !first.is_quiet(UnixTime::now());
+            if waited {
+                sleep(SETTLE).await;
+            }
             let (identity, last) = (self.identity.clone(), round >= ROUNDS);
             let settled = spawn_blocking(move || {
-                let agreed = set.read().is_ok_and(|second| second.same_as(&first));
+                let agreed = set
+                    .read()
+                    .is_ok_and(|second| second.same_as(&first) && (waited || second.is_quiet(UnixTime::now())));
                 // Replaced as a whole while it was read: a generation of its own, only no longer the newest.
                 let taken = agreed || (last && set.is_superseded());
                 taken.then(|| check(&first, &identity, UnixTime::now()))
