@@ -243,7 +243,7 @@ impl Default for HttpLimits {
             stream_buffer: 1024 * 1024,
             connection_buffer: 8 * 1024 * 1024,
             upstream_keep_alive: Duration::from_secs(30),
-            max_idle_upstream: 128,
+            max_idle_upstream: 10_000,
         }
     }
 }

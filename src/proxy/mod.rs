@@ -37,7 +37,7 @@ use crate::tls::{Agreed, PeerIdentity, Terms};
 pub use error::ConnectionError;
 #[doc(hidden)]
 pub use http::measured::RequestHeaders;
-use listen::{Backoff, ListenSocket, is_about_the_peer};
+use listen::{Backoff, ListenSocket, is_about_descriptors, is_about_the_peer};
 use live::{Following, Orders, Standing};
 use record::Record;
 use relay::Relay;
@@ -189,6 +189,7 @@ impl Listener {
                 Some((socket, client, permits))
             }
             Err(error) if is_about_the_peer(&error) => None,
+            Err(error) if is_about_descriptors(&error) && service.evict() => None, // there is one now
             Err(error) => {
                 let wait = backoff.next();
                 tracing::warn!(listener = &*service.config.name, %error, wait = wait.as_secs_f64(), "cannot accept");

@@ -72,6 +72,14 @@ impl Service {
         Arc::new(Terms { credentials, policy, max_peer_certificates })
     }
 
+    /// Closes a connection to a target that waits for a request; tells whether there was one.
+    pub(super) fn evict(&self) -> bool {
+        match &self.way {
+            Way::Bytes(_) => false,
+            Way::Requests(gateway) => gateway.evict(),
+        }
+    }
+
     /// Serves one connection from its first byte to its last.
     pub(super) async fn serve(
         self: &Arc<Self>,

@@ -1,6 +1,7 @@
 //! Upstream connections carry one request after the other, or many at once, and never an answer to somebody who did not ask for it.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::Arc;
 
 use hyper::Response;
@@ -9,9 +10,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::harness::http::{Application, Client, full};
-use crate::harness::{BATCH, ORDERS, World, until};
+use crate::harness::process::{Running, free_address, until_open};
+use crate::harness::{BATCH, ORDERS, WEB, World, until};
 use crate::scene::Scene;
-use crate::upstream::{Server, Service, both_versions, egress_to, head, soon};
+use crate::upstream::{Server, Service, both_versions, egress_to, egress_toml, head, soon, to_orders};
 
 /// A service whose answers wait for leave.
 async fn waiting(world: &World) -> (Service, Arc<Semaphore>) {
@@ -81,6 +83,43 @@ async fn no_more_connections_wait_than_may() {
         }
         until("the rest is closed", || service.open() == wait).await;
     }
+}
+
+#[tokio::test]
+async fn connections_that_wait_give_their_descriptors_up_to_new_clients() {
+    let (world, address) = (World::new(), free_address());
+    let (service, leave) = waiting(&world).await;
+    world.identity("web", WEB);
+    let config = world.path("svidgate.toml");
+    let toml = egress_toml(&world, &to_orders(service.address, ""));
+    std::fs::write(&config, toml.replace("127.0.0.1:0", &address.to_string())).unwrap();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 96; exec \"$0\" run --config \"$1\"", env!("CARGO_BIN_EXE_svidgate")]);
+    let mut gate = Running::start(limited.arg(&config));
+    gate.says(&["new credentials are in use"]);
+    until_open(address);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::plain(address).await;
+        clients.push(tokio::spawn(async move {
+            assert_eq!(soon(client.get("/")).await.text(), "hello");
+            client
+        }));
+    }
+    until("all are there at once", || service.seen().len() == 20).await;
+    leave.add_permits(1000);
+    let mut kept = Vec::new();
+    for client in clients {
+        kept.push(client.await.unwrap());
+    }
+    let taken = std::fs::read_dir(format!("/proc/{}/fd", gate.id())).unwrap().count();
+    for _ in taken..96 + 10 {
+        let mut client = Client::plain(address).await;
+        assert_eq!(soon(client.get("/")).await.text(), "hello");
+        kept.push(client);
+    }
+    assert!(!gate.printed().contains("cannot accept"), "{}", gate.printed());
+    assert!(service.open() <= 10);
 }
 
 #[tokio::test]

@@ -81,6 +81,8 @@ struct Use {
     streams: AtomicUsize,
     /// How many streams we open at a time.
     max_streams: usize,
+    /// How many there may be, as the peer had its say when it was last heard. Beside the driver, which is locked while it is at work.
+    room: AtomicUsize,
     /// What knows the peer's settings, until it is over: requests that wait in it end with it. It is locked only for as long as it is asked
     /// something.
     driver: Mutex<Option<Driver>>,
@@ -117,16 +119,15 @@ impl Use {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many streams there may be at a time: the peer has a say.
-    fn max_streams(&self) -> usize {
-        self.driver().as_ref().map_or(0, |driver| driver.current_max_send_streams().min(self.max_streams))
-    }
-
     fn drive(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut driver = self.driver();
-        if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_pending()) {
+        if let Some(at_work) = driver.as_mut()
+            && Pin::new(&mut *at_work).poll(cx).is_pending()
+        {
+            self.room.store(at_work.current_max_send_streams().min(self.max_streams), Ordering::Relaxed);
             return Poll::Pending;
         }
+        self.room.store(0, Ordering::Relaxed);
         let over = driver.take();
         drop(driver);
         drop(over); // unlocked: what it drops may ask us
@@ -173,6 +174,7 @@ impl Http2 {
         let use_of = Arc::new(Use {
             streams: AtomicUsize::new(0),
             max_streams,
+            room: AtomicUsize::new(driver.current_max_send_streams().min(max_streams)),
             driver: Mutex::new(Some(driver)),
             began: Instant::now(),
             waiting_since: AtomicUsize::new(0),
@@ -214,7 +216,7 @@ impl Http2 {
     }
 
     pub(super) fn takes_requests(&self, terms: Option<&Arc<Terms>>) -> bool {
-        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.max_streams();
+        let has_room = self.use_of.streams.load(Ordering::Relaxed) < self.use_of.room.load(Ordering::Relaxed);
         is_trusted(self.server.as_ref(), terms) && has_room && self.sender.is_ready()
     }
 

@@ -18,6 +18,8 @@ use super::understood::Wish;
 use super::{Gateway, Place};
 use crate::credentials::Unusable;
 use crate::proxy::dial::share;
+use crate::proxy::listen::is_about_descriptors;
+use crate::proxy::socket::Socket;
 use crate::tls::Terms;
 
 /// How often one request is sent at most.
@@ -216,9 +218,7 @@ impl Gateway {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Ok(place);
         }
-        let destinations = self.routes.known();
-        let mut endpoints = destinations.iter().flat_map(|destination| destination.balancer.known());
-        if !endpoints.any(|endpoint| endpoint.pool.evict()) {
+        if !self.evict() {
             return Err(Failure::Full);
         }
         // One of HTTP/2 takes a moment to end.
@@ -226,6 +226,27 @@ impl Gateway {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(Failure::Full),
         }
+    }
+
+    /// Closes a connection to a target that has no request; tells whether there was one.
+    pub(in crate::proxy) fn evict(&self) -> bool {
+        let destinations = self.routes.known();
+        let mut endpoints = destinations.iter().flat_map(|destination| destination.balancer.known());
+        endpoints.any(|endpoint| endpoint.pool.evict())
+    }
+
+    /// Dials a claimed endpoint. Where the system has no descriptor left, an idle connection gives its own up.
+    pub(super) async fn dial(
+        &self,
+        destination: &Destination,
+        claim: &Claim,
+        until: Instant,
+    ) -> Result<Socket, Failure> {
+        let mut dialled = destination.balancer.dial(claim, until).await;
+        if dialled.as_ref().is_err_and(is_about_descriptors) && self.evict() {
+            dialled = destination.balancer.dial(claim, until).await;
+        }
+        dialled.map_err(|error| ConnectError::unreachable(claim, error).into())
     }
 }
 

@@ -30,6 +30,7 @@ mod switch;
 mod target;
 mod tunnel;
 mod understood;
+mod waiting;
 
 use std::error::Error;
 use std::sync::{Arc, Weak};
@@ -158,8 +159,7 @@ impl Gateway {
         until: Instant,
     ) -> Result<(Wire, Option<Arc<Server>>, bool), Failure> {
         let Some(connectors) = &self.connectors else {
-            let dialled = destination.balancer.dial(claim, until).await;
-            let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
+            let socket = self.dial(destination, claim, until).await?;
             return Ok((Wire::Plain(socket), None, wants_http2));
         };
         let connector = if wants_http2 { &connectors.http2 } else { &connectors.http1 };
@@ -182,8 +182,7 @@ impl Gateway {
     ) -> Result<(Wire, Server), Failure> {
         let terms = terms.ok_or(Unusable::Missing)?;
         terms.credentials.usable_at(UnixTime::now())?;
-        let dialled = destination.balancer.dial(claim, until).await;
-        let socket = dialled.map_err(|error| ConnectError::unreachable(claim, error))?;
+        let socket = self.dial(destination, claim, until).await?;
         let name = sni(destination.server_name.as_ref(), &claim.target);
         let shaken = Box::pin(connector.connect(socket, name, terms)).await;
         let (stream, peer) =

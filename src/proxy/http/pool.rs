@@ -1,17 +1,22 @@
 //! Upstream connections that wait for the next request. Each worker thread keeps its own and looks there first, and none is ever shared between
 //! two callers: what an application may take as said of a connection was said of one peer.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::connect::{Http2, is_trusted};
 use super::http1::Http1;
+use super::waiting::Waiting;
 use crate::spiffe::SpiffeId;
 use crate::tls::Terms;
 
 /// For whom a connection carries requests: the authenticated caller, or the application on this machine.
 pub(super) type For = Option<Arc<SpiffeId>>;
+
+/// How many connections are looked at before others have their turn at the lock.
+const GLANCE: usize = 64;
 
 /// The waiting connections to one endpoint.
 #[derive(Debug)]
@@ -26,25 +31,27 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// The one that has waited longest first.
-    http1: Vec<(For, Box<Http1>)>,
+    http1: Waiting<Box<Http1>>,
     /// In use and waiting: many requests share one.
-    http2: Vec<(For, Http2)>,
+    http2: BTreeMap<For, Vec<Http2>>,
 }
 
 impl Shard {
     /// Takes out the HTTP/2 connection that has had no request for longest.
-    fn longest_idle_http2(&mut self) -> Option<(For, Http2)> {
-        let idle = self.http2.iter().enumerate().filter_map(|(at, (_, connection))| Some((at, connection.idle()?)));
-        let (at, _) = idle.max_by_key(|(_, idle)| *idle)?;
-        Some(self.http2.swap_remove(at))
+    fn longest_idle_http2(&mut self) -> Option<Http2> {
+        let all = self.http2.iter().flat_map(|(whom, own)| own.iter().enumerate().map(move |at| (whom, at)));
+        let idle = all.filter_map(|(whom, (at, connection))| Some((connection.idle()?, whom, at)));
+        let (_, whom, at) = idle.max_by_key(|(idle, ..)| *idle)?;
+        let whom = whom.clone();
+        Some(self.http2.get_mut(&whom)?.swap_remove(at))
     }
 }
 
 impl Pool {
     /// A pool that keeps up to `max_idle` connections for each worker thread.
     pub(super) fn new(max_idle: usize) -> Self {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let here = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = tokio::runtime::Handle::try_current().map_or_else(|_| here(), |it| it.metrics().num_workers());
         Self {
             shards: (0..workers).map(|_| Mutex::default()).collect(),
             max_idle,
@@ -60,11 +67,7 @@ impl Pool {
         let (before, from_own) = self.shards.split_at_checked(own)?;
         from_own.iter().chain(before).find_map(|shard| {
             loop {
-                let mut taken = {
-                    let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                    let position = shard.http1.iter().rposition(|(of, _)| of == whom)?;
-                    shard.http1.remove(position).1
-                };
+                let mut taken = locked(shard).http1.take(whom)?;
                 if is_trusted(taken.server.as_ref(), terms) && taken.is_alive() {
                     return Some(taken);
                 }
@@ -76,8 +79,8 @@ impl Pool {
     /// one caller kept those of all others out.
     pub(super) fn put_http1(&self, whom: For, connection: Box<Http1>) {
         let _evicted = self.shard().filter(|_| self.max_idle > 0).and_then(|mut shard| {
-            let evicted = (shard.http1.len() >= self.max_idle).then(|| shard.http1.remove(0));
-            shard.http1.push((whom, connection));
+            let evicted = (shard.http1.len() >= self.max_idle).then(|| shard.http1.take_oldest()).flatten();
+            shard.http1.put(whom, connection);
             evicted
         });
     }
@@ -85,17 +88,18 @@ impl Pool {
     /// An HTTP/2 connection that can take one more request.
     pub(super) fn share_http2(&self, whom: &For, terms: Option<&Arc<Terms>>) -> Option<Http2> {
         let mut shard = self.shard()?;
-        shard.http2.retain(|(_, connection)| !connection.is_over());
-        let mut own = shard.http2.iter().filter(|(of, _)| of == whom).map(|(_, connection)| connection);
-        own.find(|connection| connection.takes_requests(terms)).cloned()
+        let own = shard.http2.get_mut(whom)?;
+        own.retain(|connection| !connection.is_over());
+        own.iter().find(|connection| connection.takes_requests(terms)).cloned()
     }
 
     /// Shares a connection with the requests to come, in the place of the one that has waited longest. Those in use do not count: their
     /// number is that of the requests.
     pub(super) fn put_http2(&self, whom: For, connection: Http2) {
         let _evicted = self.shard().filter(|_| self.max_idle > 0).and_then(|mut shard| {
-            let evicted = (shard.http2.len() >= self.max_idle).then(|| shard.longest_idle_http2()).flatten();
-            shard.http2.push((whom, connection));
+            let count = shard.http2.values().map(Vec::len).sum::<usize>();
+            let evicted = (count >= self.max_idle).then(|| shard.longest_idle_http2()).flatten();
+            shard.http2.entry(whom).or_default().push(connection);
             evicted
         });
     }
@@ -103,8 +107,8 @@ impl Pool {
     /// Closes a connection without a request; tells whether there was one.
     pub(super) fn evict(&self) -> bool {
         self.shards.iter().any(|shard| {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let http1 = (!shard.http1.is_empty()).then(|| shard.http1.remove(0));
+            let mut shard = locked(shard);
+            let http1 = shard.http1.take_oldest();
             let http2 = if http1.is_none() { shard.longest_idle_http2() } else { None };
             drop(shard);
             http1.is_some() || http2.is_some()
@@ -115,18 +119,27 @@ impl Pool {
     pub(super) fn sweep(&self, longest: Duration) {
         self.declined_http2.store(false, Ordering::Relaxed); // it may have learnt it
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.http1.retain_mut(|(_, connection)| connection.idle() < longest && connection.is_alive());
-            shard
-                .http2
-                .retain(|(_, connection)| !connection.is_over() && connection.idle().is_none_or(|idle| idle < longest));
+            let mut from = Some(0);
+            while let Some(turn) = from {
+                let is_over = |connection: &mut Box<Http1>| connection.idle() >= longest || !connection.is_alive();
+                let (over, next) = locked(shard).http1.take_over(turn, GLANCE, is_over);
+                drop(over); // unlocked: to close takes a while
+                from = next;
+            }
+            locked(shard).http2.retain(|_, own| {
+                own.retain(|connection| !connection.is_over() && connection.idle().is_none_or(|idle| idle < longest));
+                !own.is_empty()
+            });
         }
     }
 
     fn shard(&self) -> Option<MutexGuard<'_, Shard>> {
-        let shard = self.shards.get(worker() % self.shards.len().max(1))?;
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shards.get(worker() % self.shards.len().max(1)).map(locked)
     }
+}
+
+fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The number of this thread, among those that asked.
