@@ -77,7 +77,7 @@
 //! - **The records of TLS 1.3 are ours, its handshake and its keys are rustls'** (`tls/record.rs`, `tls/records.rs`). A proxy is mostly records, and
 //!   either interface of rustls 0.23 allocates and copies each of them once or twice. rustls makes the handshake, then gives out the traffic secrets and
 //!   makes those that follow (its kernel-connection interface, meant for records that the kernel makes); the ciphers are aws-lc's. What is ours is the
-//!   header, the padding, the count of records, and the four messages that may still come: 300 lines, held against the records of RFC 8448, against
+//!   header, the padding, the count of records, and the few messages that may still come: 450 lines, held against the records of RFC 8448, against
 //!   openssl and rustls, and against forgers. Four records come in with one call of the system, are decrypted into the buffer that goes out, and a
 //!   connection at rest holds no buffer. `benches/README.md` has the figures. We would give it up for a rustls with external buffers (0.24 announces
 //!   them). TLS 1.2, where it is allowed, stays rustls' all through.

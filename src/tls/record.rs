@@ -51,7 +51,7 @@ pub(super) struct Opened {
 pub(super) enum Place {
     /// At the front of the room that was offered for it.
     Room,
-    /// At the front of the ciphertext, in its place.
+    /// In the place of the ciphertext, behind the header.
     Ciphertext,
 }
 
@@ -113,12 +113,13 @@ impl Protection {
         Some(OVERHEAD + content.len())
     }
 
-    /// Opens the record of which this is the ciphertext, into `room` where that has room for all of it, or else in its place.
+    /// Opens a record, into `room` where that has room for all of it, or else in its place.
     ///
     /// # Errors
     /// Why it is none.
-    pub(super) fn open(&mut self, ciphertext: &mut [u8], room: &mut [u8]) -> Result<Opened, Invalid> {
-        let header = make_tls13_aad(ciphertext.len());
+    pub(super) fn open(&mut self, record: &mut [u8], room: &mut [u8]) -> Result<Opened, Invalid> {
+        let (header, ciphertext) = record.split_first_chunk_mut::<HEADER>().ok_or(Invalid::Forged)?;
+        let header = &*header; // as it came: its authenticator covers it (RFC 8446 §5.2)
         let nonce = self.nonce();
         let inner = ciphertext.len().checked_sub(TAG).ok_or(Invalid::Forged)?;
         let (sealed, tag) = ciphertext.split_at_mut_checked(inner).ok_or(Invalid::Forged)?;
@@ -134,11 +135,11 @@ impl Protection {
         };
         let opened = opened.map_err(|_| Invalid::Forged)?;
         self.sequence += 1;
+        if inner > MAX_CONTENT + 1 {
+            return Err(Invalid::TooLong); // padding counts (RFC 8446 §5.4)
+        }
         // The type is the last byte that is not zero: what follows is padding (RFC 8446 §5.4).
         let length = opened.iter().rposition(|byte| *byte != 0).ok_or(Invalid::Untyped)?;
-        if length > MAX_CONTENT {
-            return Err(Invalid::TooLong);
-        }
         let kind = opened.get(length).copied().unwrap_or_default().into();
         Ok(Opened { kind, place, length })
     }

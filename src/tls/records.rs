@@ -17,7 +17,7 @@ use super::Unsent;
 use super::record::{self, HEADER, Invalid, MAX_CONTENT, Opened, Place, Protection};
 use super::session::{Fault, Plaintext, Received, Say, Step, Work};
 
-/// How many records in a row may come with nothing for the application: each costs us work, and an honest peer has no need of more.
+/// How many records in a row may come with nothing for the application: each costs us work. rustls and BoringSSL take as many.
 const MAX_BARREN: u8 = 32;
 
 /// The messages that may come once a handshake is done (RFC 8446 §4.6), of those that nobody asked for.
@@ -45,6 +45,8 @@ pub(super) struct Records {
     message: Message,
     /// Records that came in a row with nothing for the application.
     barren: u8,
+    /// We have said that nothing follows, and so nothing does, not even an alert (RFC 8446 §6.1).
+    has_ended: bool,
 }
 
 /// rustls' part: the keys that follow on the present ones.
@@ -94,6 +96,7 @@ impl Records {
             owes_update: false,
             message: Message::default(),
             barren: 0,
+            has_ended: false,
         })
     }
 
@@ -102,6 +105,7 @@ impl Records {
         match work.say {
             Say::Nothing => self.hear(received, work.plaintext).map_err(|Breach(alert, fault)| {
                 // That it ends does not hang on whether the peer can be told.
+                let alert = alert.filter(|_| !self.has_ended);
                 let _ = alert.map(|alert| self.seal(ContentType::Alert, &[FATAL, alert.into()], work.outgoing));
                 fault
             }),
@@ -115,6 +119,7 @@ impl Records {
             Say::End => {
                 self.renew_if_due(work.outgoing)?;
                 self.seal(ContentType::Alert, &[WARNING, AlertDescription::CloseNotify.into()], work.outgoing)?;
+                self.has_ended = true;
                 Ok(Step::Said)
             }
         }
@@ -139,8 +144,9 @@ impl Records {
     fn hear(&mut self, received: &mut Received<'_>, mut plaintext: Plaintext<'_, '_>) -> Result<Step, Breach> {
         let Some(length) = record::length(received.rest())? else { return Ok(Step::Blocked) };
         let Some(record) = received.rest_mut().get_mut(..length) else { return Ok(Step::Blocked) };
-        let ciphertext = record.get_mut(HEADER..).unwrap_or_default();
-        let Opened { kind, place, length: content } = self.receiving.open(ciphertext, plaintext.room())?;
+        let room = plaintext.room(length);
+        let Opened { kind, place, length: content } = self.receiving.open(record, room)?;
+        let ciphertext = record.get(HEADER..).unwrap_or_default();
         let step = match (kind, place) {
             (ContentType::ApplicationData, _) if content > 0 && !self.message.is_under_way() => {
                 match place {
@@ -150,7 +156,7 @@ impl Records {
                 self.barren = 0;
                 Ok(Step::Some)
             }
-            (_, Place::Room) => self.heed(kind, plaintext.room().get(..content).unwrap_or_default()),
+            (_, Place::Room) => self.heed(kind, plaintext.room(content).get(..content).unwrap_or_default()),
             (_, Place::Ciphertext) => self.heed(kind, ciphertext.get(..content).unwrap_or_default()),
         };
         received.done_with(length);
@@ -164,7 +170,9 @@ impl Records {
             return Err(PeerMisbehaved::TooManyEmptyFragments.into());
         }
         match kind {
-            ContentType::Handshake if !content.is_empty() => self.heed_messages(content),
+            // Only the application's records may be empty (RFC 8446 §5.4).
+            ContentType::Handshake | ContentType::Alert if content.is_empty() => Err(unexpected(kind)),
+            ContentType::Handshake => self.heed_messages(content),
             // Nothing comes between the parts of a message (RFC 8446 §5.1).
             _ if self.message.is_under_way() => Err(unexpected(kind)),
             ContentType::ApplicationData => Ok(Step::Some), // an empty one, which hides how much is said
@@ -224,7 +232,10 @@ impl Message {
             [KEY_UPDATE, ref length @ ..] if length.len() <= 3 && UPDATE_LENGTH.starts_with(length) => return Ok(None),
             [KEY_UPDATE, _, _, _, NOT_REQUESTED] => Ok(Some(false)),
             [KEY_UPDATE, _, _, _, REQUESTED] => Ok(Some(true)),
-            [KEY_UPDATE, ..] => Err(Breach::by(AlertDescription::IllegalParameter, InvalidMessage::InvalidKeyUpdate)),
+            [KEY_UPDATE, 0, 0, 1, _] => {
+                Err(Breach::by(AlertDescription::IllegalParameter, InvalidMessage::InvalidKeyUpdate))
+            }
+            [KEY_UPDATE, ..] => Err(Breach::by(AlertDescription::DecodeError, InvalidMessage::InvalidKeyUpdate)),
             // No session is resumed, and what was for that is passed over.
             [NEW_SESSION_TICKET, high, middle, low] if is_from_server => {
                 self.unread = usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap_or(usize::MAX);
@@ -241,7 +252,7 @@ impl Message {
 /// Takes in an alert. Its level says nothing (RFC 8446 §6).
 fn heed_alert(content: &[u8]) -> Result<Step, Breach> {
     let [_, alert] = content else {
-        return Err(Breach::by(AlertDescription::DecodeError, InvalidMessage::TrailingData("an alert")));
+        return Err(Breach::by(AlertDescription::DecodeError, InvalidMessage::MissingData("an alert of two bytes")));
     };
     match AlertDescription::from(*alert) {
         AlertDescription::CloseNotify => Ok(Step::Ended),

@@ -14,7 +14,7 @@ use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, ProtocolVersion};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::record;
+use super::record::{self, HEADER};
 use super::records::Records;
 use super::{Buffer, Unsent};
 
@@ -29,8 +29,8 @@ pub(super) enum Session {
 /// One connection as rustls knows it.
 pub(super) struct Rustls {
     side: Side,
-    /// How much of what is received it has been shown while the handshake lasts: whole records, so that it knows of none that comes behind its end.
-    shown: usize,
+    /// How much of what is received is whole records that it was shown and is not done with, while the handshake lasts.
+    held: usize,
 }
 
 enum Side {
@@ -76,12 +76,12 @@ pub(super) enum Step {
 impl Session {
     /// A handshake to be made as a server.
     pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
-        Self::Rustls(Box::new(Rustls { side: Side::Server(connection), shown: 0 }))
+        Self::Rustls(Box::new(Rustls { side: Side::Server(connection), held: 0 }))
     }
 
     /// A handshake to be made as a client.
     pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
-        Self::Rustls(Box::new(Rustls { side: Side::Client(connection), shown: 0 }))
+        Self::Rustls(Box::new(Rustls { side: Side::Client(connection), held: 0 }))
     }
 
     /// What rustls knows of the connection, for as long as that is its matter.
@@ -130,27 +130,30 @@ impl Session {
 
 impl Rustls {
     fn step(&mut self, received: &mut Received<'_>, work: Work<'_, '_>) -> Result<Step, Fault> {
-        if !self.side.is_handshaking() {
-            self.shown = received.rest().len();
-        }
-        let shown = received.rest_mut().get_mut(..self.shown).unwrap_or_default();
+        let rest = received.rest();
+        // One record more than those that it holds on to; none behind the end of a handshake of TLS 1.3; all there is once TLS 1.2 is established.
+        let (upto, is_whole) = match (self.side.is_handshaking(), self.side.protocol_version()) {
+            (true, _) => {
+                let end = self.held + record::extent(rest.get(self.held..).unwrap_or_default());
+                (end.min(rest.len()), rest.len() >= self.held + HEADER && rest.len() >= end)
+            }
+            (false, Some(ProtocolVersion::TLSv1_3)) => (self.held, false),
+            (false, _) => (rest.len(), false),
+        };
+        let shown = received.rest_mut().get_mut(..upto).unwrap_or_default();
         let (done, step) = match &mut self.side {
             Side::Server(connection) => settle(connection.process_tls_records(shown), work),
             Side::Client(connection) => settle(connection.process_tls_records(shown), work),
         };
         received.done_with(done);
-        self.shown = self.shown.saturating_sub(done);
-        match step {
-            Ok(Step::Blocked) if self.side.is_handshaking() && self.shows_more(received.rest()) => Ok(Step::Some),
-            step => step,
+        self.held = self.held.saturating_sub(done);
+        if is_whole && matches!(step, Ok(Step::Blocked)) && self.side.is_handshaking() {
+            self.held = upto.saturating_sub(done);
+            if received.rest().len() > self.held {
+                return Ok(Step::Some);
+            }
         }
-    }
-
-    /// Shows one more record, or as much of one as there is; tells whether there is any.
-    fn shows_more(&mut self, received: &[u8]) -> bool {
-        let fresh = received.get(self.shown..).unwrap_or_default();
-        self.shown += record::extent(fresh).min(fresh.len());
-        !fresh.is_empty()
+        step
     }
 }
 
@@ -172,7 +175,7 @@ pub(super) enum Fault {
     Tls(#[from] Error),
     #[error("the keys have encrypted all that they may")]
     Exhausted,
-    #[error("rustls asks for what it must not: {0}")]
+    #[error("what must not be: {0}")]
     Unforeseen(&'static str),
 }
 
@@ -232,9 +235,10 @@ fn settle<Data>(status: UnbufferedStatus<'_, '_, Data>, mut work: Work<'_, '_>) 
 }
 
 impl Plaintext<'_, '_> {
-    /// The reader's, as far as what is read may go there.
-    pub(super) fn room(&mut self) -> &mut [u8] {
-        if self.aside.is_empty() { self.reader.initialize_unfilled() } else { &mut [] }
+    /// The reader's room for so many bytes, where it has as much and what is read may go there.
+    pub(super) fn room(&mut self, wanted: usize) -> &mut [u8] {
+        let fits = self.aside.is_empty() && self.reader.remaining() >= wanted;
+        if fits { self.reader.initialize_unfilled_to(wanted) } else { &mut [] }
     }
 
     /// So much plaintext was put into the room.

@@ -102,7 +102,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         let mut buffer = Buffer::take();
         let mut received = Received::again(&mut buffer, &self.incoming);
         let polled = self.poll_receive_into(cx, reader, &mut received);
-        self.incoming = received.rest().into();
+        // Nothing that comes behind the end is looked at.
+        self.incoming = if self.has_ended { BytesMut::new() } else { received.rest().into() };
         polled
     }
 

@@ -26,8 +26,8 @@ const CANCELED: Said<'_> = (ContentType::Alert, &[WARNING, 90]);
 
 type End = Stream<DuplexStream>;
 
-/// A client and a server that have made their handshake.
-async fn ends() -> (End, End) {
+/// A client and a server that trusts it, both of rustls.
+fn configs() -> (ClientConfig, ServerConfig) {
     let issued = rcgen::generate_simple_self_signed(["server.example".to_owned()]).unwrap();
     let certificate = CertificateDer::from(issued.cert);
     let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
@@ -40,12 +40,30 @@ async fn ends() -> (End, End) {
     let server = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&versions).unwrap();
     let mut server = server.with_no_client_auth().with_single_cert(vec![certificate], key.into()).unwrap();
     (server.enable_secret_extraction, server.send_tls13_tickets) = (true, 0);
-    let name = ServerName::try_from("server.example").unwrap();
-    let client = Session::client(UnbufferedClientConnection::new(Arc::new(client), name).unwrap());
-    let server = Session::server(UnbufferedServerConnection::new(Arc::new(server)).unwrap());
+    (client, server)
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("server.example").unwrap()
+}
+
+async fn established(session: Session, io: DuplexStream) -> End {
+    Stream::establish(session, io).await.map_err(|(error, _)| error).unwrap()
+}
+
+fn client_of(config: ClientConfig) -> Session {
+    Session::client(UnbufferedClientConnection::new(Arc::new(config), name()).unwrap())
+}
+
+fn server_of(config: ServerConfig) -> Session {
+    Session::server(UnbufferedServerConnection::new(Arc::new(config)).unwrap())
+}
+
+/// A client and a server that have made their handshake.
+async fn ends() -> (End, End) {
+    let (client, server) = configs();
     let (near, far) = duplex(1 << 20);
-    let (client, server) = tokio::join!(Stream::establish(client, near), Stream::establish(server, far));
-    (client.map_err(|(error, _)| error).unwrap(), server.map_err(|(error, _)| error).unwrap())
+    tokio::join!(established(client_of(client), near), established(server_of(server), far))
 }
 
 /// Says one record, whatever it is.
@@ -64,17 +82,21 @@ async fn heard(end: &mut End) -> (Vec<u8>, io::Result<()>) {
     (all, read.map(|_| ()))
 }
 
-/// Whether what the client says breaks the connection, and the server says why with this alert.
+/// What a client says breaks the connection, and the server says why with this alert.
 async fn breaks(records: &[Said<'_>], alert: AlertDescription) {
-    let (mut client, mut server) = ends().await;
+    let (client, server) = ends().await;
+    breaks_between(client, server, records, alert).await;
+}
+
+async fn breaks_between(mut from: End, mut to: End, records: &[Said<'_>], alert: AlertDescription) {
     for (kind, content) in records {
-        forge(&mut client, *kind, content).await;
+        forge(&mut from, *kind, content).await;
     }
-    forge(&mut client, ContentType::ApplicationData, b"behind it").await;
-    let (said, end) = heard(&mut server).await;
+    forge(&mut from, ContentType::ApplicationData, b"behind it").await;
+    let (said, end) = heard(&mut to).await;
     assert!(said.is_empty() && end.is_err(), "{records:?}: {said:?}, {end:?}");
-    assert!(server.write_all(b"never").await.is_err());
-    let told = heard(&mut client).await.1.unwrap_err();
+    assert!(to.write_all(b"never").await.is_err());
+    let told = heard(&mut from).await.1.unwrap_err();
     assert_eq!(received_alert(&told), Some(alert), "{records:?}");
 }
 
@@ -97,13 +119,13 @@ async fn a_message_that_may_not_come_after_a_handshake_breaks_the_connection() {
         breaks(&[(Handshake, &[kind, 0, 0, 1, 0])], UnexpectedMessage).await;
     }
     breaks(&[(Handshake, &[])], UnexpectedMessage).await;
-    breaks(&[(Alert, &[])], DecodeError).await;
+    breaks(&[(Alert, &[])], UnexpectedMessage).await; // RFC 8446 §5.4
     breaks(&[(Alert, &[1])], DecodeError).await;
     breaks(&[(Alert, &[1, 0, 0])], DecodeError).await;
     breaks(&[(ChangeCipherSpec, &[1])], UnexpectedMessage).await;
     breaks(&[(ContentType::Heartbeat, &[1])], UnexpectedMessage).await;
-    breaks(&[(Handshake, &[KEY_UPDATE, 0, 0, 2, 0, 0])], IllegalParameter).await;
-    breaks(&[(Handshake, &[KEY_UPDATE, 0, 0, 0])], IllegalParameter).await;
+    breaks(&[(Handshake, &[KEY_UPDATE, 0, 0, 2, 0, 0])], DecodeError).await;
+    breaks(&[(Handshake, &[KEY_UPDATE, 0, 0, 0])], DecodeError).await;
     breaks(&[(Handshake, &[KEY_UPDATE, 0, 0, 1, 2])], IllegalParameter).await;
     // More behind new keys, or between the parts of a message (RFC 8446 §5.1).
     breaks(&[(Handshake, &[UPDATE, UPDATE].concat())], UnexpectedMessage).await;
@@ -111,6 +133,15 @@ async fn a_message_that_may_not_come_after_a_handshake_breaks_the_connection() {
     breaks(&[(Handshake, &UPDATE[..3]), (ApplicationData, b"")], UnexpectedMessage).await;
     breaks(&[(Handshake, &UPDATE[..3]), (Alert, &[1, 0])], UnexpectedMessage).await;
     breaks(&[(Handshake, &UPDATE[..3]), (Handshake, &[])], UnexpectedMessage).await;
+}
+
+#[tokio::test]
+async fn a_message_that_a_server_may_not_send_after_a_handshake_breaks_the_connection() {
+    for kind in (0..=255).filter(|kind| ![KEY_UPDATE, NEW_SESSION_TICKET].contains(kind)) {
+        let (client, server) = ends().await;
+        let message: Said<'_> = (ContentType::Handshake, &[kind, 0, 0, 1, 0]);
+        breaks_between(server, client, &[message], AlertDescription::UnexpectedMessage).await;
+    }
 }
 
 #[tokio::test]
@@ -178,10 +209,10 @@ async fn whoever_asks_for_new_keys_gets_them_once_before_the_next_words() {
     let update = record::length(&received).unwrap().unwrap();
     assert_eq!(update, OVERHEAD + UPDATE.len());
     let records = client.parts().1;
-    let opened = records.receiving.open(&mut received[HEADER..update], &mut []).unwrap();
+    let opened = records.receiving.open(&mut received[..update], &mut []).unwrap();
     assert_eq!((opened.kind, &received[HEADER..HEADER + opened.length]), (ContentType::Handshake, UPDATE));
     records.receiving = Protection::new(records.keys.next_receiving().unwrap()).unwrap();
-    let opened = records.receiving.open(&mut received[update + HEADER..length], &mut []).unwrap();
+    let opened = records.receiving.open(&mut received[update..length], &mut []).unwrap();
     assert_eq!(opened.kind, ContentType::ApplicationData);
     assert_eq!(&received[update + HEADER..][..opened.length], b"answer");
 }
@@ -192,16 +223,16 @@ async fn no_key_protects_more_records_than_it_may() {
     client.parts().1.limit = 4;
     for _ in 0..50 {
         passes(&mut client, &mut server, &[]).await;
-        assert!(client.parts().1.sending.sequence() <= 4);
     }
     let said = vec![7; 10 * MAX_CONTENT];
     let says = async {
         client.write_all(&said).await.unwrap();
         client.shutdown().await.unwrap();
-        assert!(client.parts().1.sending.sequence() <= 4);
     };
     let ((), (arrived, end)) = tokio::join!(says, heard(&mut server));
     assert!(end.is_ok() && arrived == said);
+    // Each fourth record of a key told of the next key: 50 and 10 words and an end, three under each key.
+    assert_eq!(client.parts().1.sending.sequence(), 61 % 3);
 }
 
 #[tokio::test]
@@ -243,4 +274,92 @@ async fn any_other_alert_breaks_the_connection_whatever_its_level_and_is_not_ans
         drop(server);
         assert_eq!(client.parts().0.read(&mut [0; 1]).await.unwrap(), 0);
     }
+}
+
+/// What two of rustls' ends need to be fed with.
+async fn feed(io: &mut DuplexStream, mut read: impl FnMut(&[u8])) {
+    let mut bytes = vec![0; 1 << 16];
+    let length = timeout(Duration::from_secs(20), io.read(&mut bytes)).await.expect("it waits for ever").unwrap();
+    assert!(length > 0, "it has ended");
+    read(&bytes[..length]);
+}
+
+#[tokio::test]
+async fn whatever_comes_behind_a_clients_last_flight_is_no_matter_of_the_handshake_wherever_it_is_cut() {
+    for cut in 1.. {
+        let (client, server) = configs();
+        let mut client = rustls::ClientConnection::new(Arc::new(client), name()).unwrap();
+        let (mut near, far) = duplex(1 << 20);
+        let serves = async {
+            let mut server = established(server_of(server), far).await;
+            assert_eq!(server.parts().1.receiving.sequence(), 0);
+            server.read_exact(&mut [0; 5]).await.unwrap();
+            server.write_all(b"answer").await.unwrap();
+            server
+        };
+        let asks = async {
+            let mut flight = Vec::new();
+            client.write_tls(&mut flight).unwrap();
+            near.write_all(&flight).await.unwrap();
+            while client.is_handshaking() {
+                feed(&mut near, |mut bytes| {
+                    client.read_tls(&mut bytes).unwrap();
+                    client.process_new_packets().unwrap();
+                })
+                .await;
+            }
+            // New keys are asked for before the first words.
+            client.refresh_traffic_keys().unwrap();
+            io::Write::write_all(&mut client.writer(), b"words").unwrap();
+            flight.clear();
+            while client.wants_write() {
+                client.write_tls(&mut flight).unwrap();
+            }
+            let Some((first, last)) = flight.split_at_checked(cut) else { return false };
+            near.write_all(first).await.unwrap();
+            tokio::task::yield_now().await; // the server has the first part before the last is there
+            near.write_all(last).await.unwrap();
+            let mut answer = Vec::new();
+            while answer.len() < 6 {
+                feed(&mut near, |mut bytes| {
+                    client.read_tls(&mut bytes).unwrap();
+                    client.process_new_packets().unwrap();
+                    let _ = io::Read::read_to_end(&mut client.reader(), &mut answer);
+                })
+                .await;
+            }
+            answer == b"answer"
+        };
+        tokio::select! {
+            biased;
+            is_answered = asks => if !is_answered { return },
+            _ = async { serves.await; std::future::pending::<()>().await } => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn words_that_come_with_a_servers_first_flight_are_no_matter_of_the_handshake() {
+    let (client, mut server) = configs();
+    server.send_half_rtt_data = true;
+    let mut server = rustls::ServerConnection::new(Arc::new(server)).unwrap();
+    let (mut near, far) = duplex(1 << 20);
+    let serves = async {
+        feed(&mut near, |mut bytes| {
+            server.read_tls(&mut bytes).unwrap();
+            server.process_new_packets().unwrap();
+        })
+        .await;
+        io::Write::write_all(&mut server.writer(), b"words").unwrap();
+        let mut flight = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut flight).unwrap();
+        }
+        near.write_all(&flight).await.unwrap();
+    };
+    let ((), mut client) = tokio::join!(serves, established(client_of(client), far));
+    assert_eq!(client.parts().1.receiving.sequence(), 0);
+    let mut words = [0; 5];
+    client.read_exact(&mut words).await.unwrap();
+    assert_eq!(&words, b"words");
 }
