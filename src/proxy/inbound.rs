@@ -74,9 +74,7 @@ async fn secure(
     };
     match (&error, socket) {
         (HandshakeError::Io(_), Some(socket)) if !socket.heard() => return Err(ConnectionError::Probe),
-        (HandshakeError::Refused(_) | HandshakeError::NotTls | HandshakeError::Tls(_), Some(socket)) => {
-            socket.part().await;
-        }
+        (error, Some(socket)) if error.was_told() => socket.part().await,
         _ => {}
     }
     Err(error.into())

@@ -16,7 +16,7 @@ use super::upstream::Upstream;
 use super::wire::Wire;
 use crate::config::Target;
 use crate::spiffe::Usage;
-use crate::tls::Connector;
+use crate::tls::{Connector, HandshakeError};
 
 /// Serves one connection from its first byte to its last.
 pub(super) async fn serve(
@@ -52,11 +52,20 @@ async fn secure(
     let terms = connection.terms()?;
     let (server, target) = connection.following.unless_forced(upstream.connect()).await?;
     connection.record.target(target);
-    let handshake = connector.connect(server, sni(server_name, target), &terms);
+    let name = sni(server_name, target);
+    let handshake = async { connector.connect(server, name, &terms).await.map_err(parting) };
     let (server, peer) = connection.following.unless_forced(handshake).await?;
     connection.proven(&peer, server.agreed());
     let standing = Standing { terms, peer, usage: Usage::Server, on_expiry: service.config.on_expiry, chain: None };
     Ok((Wire::tls(server), standing))
+}
+
+/// Why a handshake gave no connection. A server that was told why it is refused shall hear it, and nobody here waits for that.
+pub(super) fn parting((error, socket): (HandshakeError, Option<Socket>)) -> HandshakeError {
+    if let Some(socket) = socket.filter(|_| error.was_told()) {
+        tokio::spawn(socket.part());
+    }
+    error
 }
 
 /// What is sent as SNI: the name that was configured, else the target's, and nothing (which is what an address means to rustls) where it has

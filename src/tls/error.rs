@@ -29,6 +29,13 @@ pub enum HandshakeError {
     Io(#[source] io::Error),
 }
 
+impl HandshakeError {
+    /// Whether the peer was told why with an alert, which it shall hear before the end of the connection.
+    pub fn was_told(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::NotTls | Self::Tls(_))
+    }
+}
+
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match rustls_error(&error) {

@@ -103,18 +103,18 @@ impl Connector {
     /// an address); whom we talk to is decided by SPIFFE ID alone.
     ///
     /// # Errors
-    /// How it ended otherwise. The socket is closed; the alert, where there is one, has been sent.
+    /// As [`Acceptor::accept`].
     pub async fn connect<IO>(
         &self,
         io: IO,
         server_name: ServerName<'static>,
         terms: &Arc<Terms>,
-    ) -> Result<(Stream<IO>, PeerIdentity), HandshakeError>
+    ) -> Result<(Stream<IO>, PeerIdentity), (HandshakeError, Option<IO>)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let session = UnbufferedClientConnection::new(self.tls.clone(), server_name).map(Session::client);
-        under_terms(session, io, terms, self.patience).await.map_err(|(error, _)| error)
+        under_terms(session, io, terms, self.patience).await
     }
 }
 

@@ -76,7 +76,8 @@ impl Knocker {
         let name = ServerName::IpAddress(door.ip().into());
         let attempt = async {
             let socket = TcpStream::connect(door).await.map_err(HandshakeError::from)?;
-            let (mut stream, _) = self.connector.connect(socket, name, &self.terms).await?;
+            let shaken = self.connector.connect(socket, name, &self.terms).await;
+            let (mut stream, _) = shaken.map_err(|(error, _)| error)?;
             Ok(stream.read(&mut [0; 1]).await)
         };
         match tokio::time::timeout(PATIENCE, attempt).await {

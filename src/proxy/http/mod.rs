@@ -50,7 +50,7 @@ use self::identity::IdentityNames;
 use self::route::{Destination, Routes};
 use self::server::Server;
 use super::live::Standing;
-use super::outbound::sni;
+use super::outbound::{parting, sni};
 use super::wire::Wire;
 use crate::config::{self, Direction, Http, HttpVersions, Limits, OnExpiry};
 use crate::credentials::Unusable;
@@ -185,8 +185,9 @@ impl Gateway {
         let socket = self.dial(destination, claim, until).await?;
         let name = sni(destination.server_name.as_ref(), &claim.target);
         let shaken = Box::pin(connector.connect(socket, name, terms)).await;
-        let (stream, peer) =
-            shaken.map_err(|error| ConnectError::Handshake { address: claim.address.to_string(), error })?;
+        let (stream, peer) = shaken
+            .map_err(parting)
+            .map_err(|error| ConnectError::Handshake { address: claim.address.to_string(), error })?;
         let wire = Wire::tls(stream);
         let standing = Standing {
             terms: terms.clone(),
