@@ -115,6 +115,9 @@ impl Block {
             let all = if action == Action::Deny { peers & self.unconditional } else { peers };
             return [peers, all, all, all];
         };
+        if peers & self.unconditional == peers {
+            return [peers; 4]; // of a request they ask nothing
+        }
         let hosts = peers & self.hosts.met(&host::parts(request.host));
         let paths = request.path.map(|path| self.paths.met(&path_pattern::parts(path, action)));
         let paths = hosts & paths.unwrap_or(self.paths.free);
