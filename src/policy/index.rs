@@ -49,6 +49,14 @@ impl Index {
         first
     }
 
+    /// Whether no rule that `id` matches asks anything of requests.
+    pub(super) fn asks_nothing_of(&self, id: &SpiffeId) -> bool {
+        self.blocks.iter().all(|block| {
+            let peers = block.peers.matching(RuleSet::default(), &pattern::parts(id));
+            peers & block.unconditional == peers
+        })
+    }
+
     /// The first pattern of a rule that `id` matches.
     pub(super) fn pattern(&self, number: usize, id: &SpiffeId) -> Option<Place> {
         self.blocks.iter().find_map(|block| {
@@ -115,9 +123,6 @@ impl Block {
             let all = if action == Action::Deny { peers & self.unconditional } else { peers };
             return [peers, all, all, all];
         };
-        if peers & self.unconditional == peers {
-            return [peers; 4]; // of a request they ask nothing
-        }
         let hosts = peers & self.hosts.met(&host::parts(request.host));
         let paths = request.path.map(|path| self.paths.met(&path_pattern::parts(path, action)));
         let paths = hosts & paths.unwrap_or(self.paths.free);

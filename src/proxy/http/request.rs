@@ -250,6 +250,10 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
         let reason = "the caller would not be let in any more: `close_grace` is for what is under way";
         return Err(Refused { class: Class::Denied, reason: reason.into(), is_denied: true });
     }
+    if let Some(rule) = &guard.exchange.moment.rule {
+        guard.told.rule = Some(rule.clone());
+        return Ok(());
+    }
     let path = understood.path();
     let asking = Asking { method: &understood.method, host: &understood.authority.host, path: path.as_ref() };
     let decision = orders.service.config.policy.decide_request(&peer.id, &asking);
