@@ -167,6 +167,7 @@ fn headers(criterion: &mut Criterion) {
             (HeaderName::from_static("x-spiffe-id"), "spiffe://prod.example/forged"),
         ];
         let sent: HeaderMap = sent.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+        let sent = RequestHeaders::sent(sent);
         let mut default = IdentityHeaders::default();
         for (what, also) in [
             ("x-forwarded-client-cert", None),
@@ -178,7 +179,7 @@ fn headers(criterion: &mut Criterion) {
             default.send.extend(also.into_iter().flatten());
             let ours = RequestHeaders::new(&default, &chain, &id, &id, IpAddr::from([10, 0, 0, 7]));
             criterion.bench_function(&format!("headers of a request, built: {what}"), |bencher| {
-                let build = |mut headers: HeaderMap| {
+                let build = |mut headers| {
                     ours.build(&mut headers, "callers");
                     headers
                 };

@@ -49,6 +49,14 @@ impl Index {
         first
     }
 
+    /// Whether no rule that `id` matches asks anything of requests.
+    pub(super) fn asks_nothing_of(&self, id: &SpiffeId) -> bool {
+        self.blocks.iter().all(|block| {
+            let peers = block.peers.matching(RuleSet::default(), &pattern::parts(id));
+            peers & block.unconditional == peers
+        })
+    }
+
     /// The first pattern of a rule that `id` matches.
     pub(super) fn pattern(&self, number: usize, id: &SpiffeId) -> Option<Place> {
         self.blocks.iter().find_map(|block| {

@@ -126,6 +126,15 @@ impl Policy {
         self.decision(Asked { id, request: Some(request) })
     }
 
+    /// The rule that lets in every request of a peer, whatever it asks for; `None` where that is to be decided for each.
+    pub fn lets_all_in(&self, id: &SpiffeId) -> Option<Arc<str>> {
+        let is_for_all = self.denying.asks_nothing_of(id) && self.allowing.asks_nothing_of(id);
+        match self.decide(id) {
+            Decision { verdict: Verdict::Allowed { rule }, shadow: None } if is_for_all => Some(rule),
+            _ => None,
+        }
+    }
+
     fn decision(&self, asked: Asked<'_>) -> Decision {
         let (denying, allowing) = (self.denying.first(asked), self.allowing.first(asked));
         let verdict = self.verdict(asked, denying.enforced, allowing.enforced);

@@ -148,8 +148,35 @@ fn both_agree(rules: &[Rule], id: &SpiffeId, wanted: &Wanted) -> Result<(), Test
     let path = wanted.path.as_deref().map(|path| RequestPath::parse(path).unwrap());
     let request = Request { method: &wanted.method, host: wanted.host, path: path.as_ref() };
     prop_assert_eq!(policy.decide(id), decision(rules, Asked { id, request: None }));
-    prop_assert_eq!(policy.decide_request(id, &request), decision(rules, Asked { id, request: Some(&request) }));
+    let decided = policy.decide_request(id, &request);
+    prop_assert_eq!(&decided, &decision(rules, Asked { id, request: Some(&request) }));
+    if let Some(rule) = policy.lets_all_in(id) {
+        prop_assert_eq!(decided, Decision { verdict: Verdict::Allowed { rule }, shadow: None });
+    }
     Ok(())
+}
+
+#[test]
+fn a_peer_has_a_rule_for_all_of_its_requests_only_where_no_rule_of_its_own_looks_at_them() {
+    let id = SpiffeId::parse("spiffe://p/a").unwrap();
+    let of = |peers: &str| vec![Pattern::parse(peers).unwrap()];
+    let free = Rule::allow("free", of("spiffe://p/**"));
+    let requests = Requests { methods: vec![Method::GET], ..Requests::default() };
+    let asking = Rule { requests, ..Rule::allow("asking", of("spiffe://p/a")) };
+    let of_others = Rule { peers: of("spiffe://q/**"), ..asking.clone() };
+    let denying = Rule { action: Action::Deny, ..asking.clone() };
+    let shadow = Rule { action: Action::Deny, enforce: false, ..free.clone() };
+    for (rules, expected) in [
+        (vec![free.clone()], Some("free")),
+        (vec![of_others, free.clone()], Some("free")),
+        (vec![free.clone(), asking.clone()], None),
+        (vec![asking], None),
+        (vec![free.clone(), denying], None),
+        (vec![free, shadow], None),
+        (vec![], None),
+    ] {
+        assert_eq!(Policy::new(rules.clone()).lets_all_in(&id).as_deref(), expected, "{rules:?}");
+    }
 }
 
 proptest! {

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 
 use super::forwarded::Id;
+use super::headers::Headers;
 use super::identity::visible;
+use super::parts::AnswerParts;
 use crate::metrics::RequestOutcome;
 
 /// Carries the ID of an answer that is ours and not the application's.
@@ -99,7 +101,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+    pub(super) fn of(method: &Method, headers: &Headers) -> Self {
         // gRPC asks with POST alone. Its answer is a 200, and that to a CONNECT would open the tunnel.
         Self { is_grpc: method == Method::POST && is_grpc(headers), is_head: method == Method::HEAD }
     }
@@ -117,52 +119,48 @@ pub(super) struct Answer {
 impl Answer {
     /// The answer to a request: `application/problem+json` (RFC 9457), or for gRPC a status alone, in
     /// trailers without a body before them.
-    pub(super) fn to(self, asker: Asker) -> Response<Full<Bytes>> {
+    pub(super) fn to(self, asker: Asker) -> (AnswerParts, Full<Bytes>) {
         if asker.is_grpc {
-            return self.grpc();
+            return (self.grpc(), Full::default());
         }
-        let (mut response, body) = (Response::default(), self.problem());
-        *response.status_mut() = self.class.status();
-        let content_type = HeaderValue::from_static("application/problem+json");
-        self.fill(response.headers_mut(), content_type, body.len());
-        if !asker.is_head {
-            *response.body_mut() = Full::from(body);
-        }
-        response
+        let (mut parts, body) = (AnswerParts { status: self.class.status(), ..AnswerParts::default() }, self.problem());
+        self.fill(&mut parts.headers, HeaderValue::from_static("application/problem+json"), body.len());
+        (parts, if asker.is_head { Full::default() } else { Full::from(body) })
     }
 
     /// The whole answer as HTTP/1.1, and the end of the connection: for a head that was not understood, so that nobody knows where the next
     /// one begins.
     pub(super) fn http1_bytes(self) -> Vec<u8> {
         let status = self.class.status();
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::default();
         let body = self.problem();
         self.fill(&mut headers, HeaderValue::from_static("application/problem+json"), body.len());
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.append(CONNECTION, HeaderValue::from_static("close"));
         let reason = status.canonical_reason().unwrap_or_default();
         let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
-        for (name, value) in &headers {
+        for (name, value) in headers.iter() {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
         bytes.extend([b"\r\n", body.as_bytes()].concat());
         bytes
     }
 
-    fn fill(self, headers: &mut HeaderMap, content_type: HeaderValue, length: usize) {
-        headers.insert(CONTENT_TYPE, content_type);
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(SVIDGATE_ID, visible(&self.id.to_string()));
+    fn fill(self, headers: &mut Headers, content_type: HeaderValue, length: usize) {
+        headers.append(CONTENT_TYPE, content_type);
+        headers.append(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.append(SVIDGATE_ID, visible(&self.id.to_string()));
     }
 
-    fn grpc(self) -> Response<Full<Bytes>> {
-        let mut response = Response::default();
-        let headers = response.headers_mut();
+    fn grpc(self) -> AnswerParts {
+        let mut parts = AnswerParts::default();
+        let headers = &mut parts.headers;
         self.fill(headers, HeaderValue::from_static("application/grpc"), 0);
-        headers.insert("grpc-status", HeaderValue::from(self.class.grpc_status()));
+        headers.append(HeaderName::from_static("grpc-status"), HeaderValue::from(self.class.grpc_status()));
         // The ID once more: most gRPC clients show the message and no header.
-        headers.insert("grpc-message", visible(&format!("{}, svidgate-id {}", self.class.word(), self.id)));
-        response
+        let message = format!("{}, svidgate-id {}", self.class.word(), self.id);
+        headers.append(HeaderName::from_static("grpc-message"), visible(&message));
+        parts
     }
 
     /// Nothing in it needs escaping: words of ours, and hexadecimal.
@@ -175,10 +173,10 @@ impl Answer {
 }
 
 /// Whether a request is gRPC (the `Content-Type` of gRPC over HTTP/2). gRPC-Web is not: it has no trailers, and its clients know statuses.
-fn is_grpc(headers: &HeaderMap) -> bool {
+fn is_grpc(headers: &Headers) -> bool {
     const PREFIX: &[u8] = b"application/grpc";
     let Some((prefix, rest)) =
-        headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().split_at_checked(PREFIX.len()))
+        headers.get(&CONTENT_TYPE).and_then(|value| value.as_bytes().split_at_checked(PREFIX.len()))
     else {
         return false;
     };

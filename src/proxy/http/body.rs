@@ -190,8 +190,8 @@ impl Body for RequestBody {
 
 /// An answer's body on its way to the client.
 pub(super) enum AnswerBody {
-    /// Of our own making.
-    Own(Full<Bytes>, #[expect(dead_code, reason = "held until the answer is said")] Option<Guard>),
+    /// Of our own making, and the guard that is held until it is said. Boxed: it is rare, and bodies are moved about.
+    Own(Box<(Full<Bytes>, Option<Guard>)>),
     /// The upstream's.
     Relayed(Box<Relayed>),
 }
@@ -204,6 +204,11 @@ pub(super) struct Relayed {
 }
 
 impl AnswerBody {
+    /// One of our own making.
+    pub(super) fn own(body: Full<Bytes>, guard: Option<Guard>) -> Self {
+        Self::Own(Box::new((body, guard)))
+    }
+
     /// The upstream's answer; what it comes over is given back at once where there is no body.
     pub(super) fn relayed(lease: Lease, guard: Guard) -> Self {
         let is_all = lease.is_end_stream();
@@ -269,21 +274,21 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Own(own, _) => Pin::new(own).poll_frame(cx).map_err(|never| match never {}),
+            Self::Own(own) => Pin::new(&mut own.0).poll_frame(cx).map_err(|never| match never {}),
             Self::Relayed(relayed) => relayed.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own(own, _) => own.is_end_stream(),
+            Self::Own(own) => own.0.is_end_stream(),
             Self::Relayed(relayed) => relayed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(own, _) => own.size_hint(),
+            Self::Own(own) => own.0.size_hint(),
             Self::Relayed(relayed) => relayed.lease.as_ref().map_or_else(|| SizeHint::with_exact(0), Lease::size_hint),
         }
     }

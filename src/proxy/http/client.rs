@@ -17,6 +17,7 @@ use super::head_clock::HeadClock;
 use super::identity::PeerHeaders;
 use super::leash::LeashState;
 use super::moment::{Moment, Moments};
+use super::target::LastAuthority;
 use super::tunnel::Tunnel;
 use crate::config::{AccessLog, Limits};
 use crate::metrics::{Metrics, RequestEnded, RequestOutcome, Shadowed};
@@ -64,6 +65,7 @@ pub(super) struct Client {
     pub(super) peer: Option<Peer>,
     pub(super) following: Following,
     moments: Moments,
+    pub(super) last_authority: LastAuthority,
     pub(super) leash: Arc<LeashState>,
     pub(super) metrics: Arc<Metrics>,
     /// Counts what nearly every request comes to: to find the counter is dearer than to count.
@@ -109,6 +111,7 @@ impl Client {
             hop: Hop::new(address.map(|address| address.ip()), scheme, connection.port),
             moments: Moments::new(connection.following.clone(), gateway, peer.as_ref()),
             peer,
+            last_authority: LastAuthority::default(),
             following: connection.following.clone(),
             leash,
             metrics: connection.record.metrics().clone(),

@@ -66,7 +66,9 @@ pub(super) enum BodyFault {
 #[derive(Debug, Default)]
 struct CutShort {
     why: Option<(Cut, Instant)>,
-    wakers: Vec<Waker>,
+    /// The youngest first. Up to three may work on it, each only for as long as it is polled: who waits for the answer, hyper's sender to the
+    /// target, which looks at the body first, and what sends the rest of the body.
+    wakers: [Option<Waker>; 3],
 }
 
 /// Why an exchange is cut short.
@@ -189,7 +191,7 @@ impl Exchange {
     pub(super) fn cut(&self, why: Cut) {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
         cut.why.get_or_insert_with(|| (why, Instant::now()));
-        cut.wakers.drain(..).for_each(Waker::wake);
+        cut.wakers.iter_mut().filter_map(Option::take).for_each(Waker::wake);
     }
 
     /// Takes in what an examination said. What would be refused now is cut after its grace, unless that is taken back before.
@@ -237,13 +239,10 @@ impl Exchange {
     /// Why it was cut short, if it was; otherwise the task is woken when it is.
     pub(super) fn why_cut(&self, cx: &Context<'_>) -> Option<Cut> {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        if cut.why.is_none() && !cut.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            // Up to three may work on it, each only for as long as it is polled: who waits for the answer, hyper's sender to the target, which
-            // looks at the body first, and what sends the rest of the body.
-            if cut.wakers.len() >= 3 {
-                cut.wakers.remove(0);
-            }
-            cut.wakers.push(cx.waker().clone());
+        if cut.why.is_none() && !cut.wakers.iter().flatten().any(|waker| waker.will_wake(cx.waker())) {
+            cut.wakers.rotate_right(1);
+            let [youngest, ..] = &mut cut.wakers;
+            *youngest = Some(cx.waker().clone());
         }
         cut.why.as_ref().map(|(why, _)| why.clone())
     }

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::{Response, Version};
+use http::Version;
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Claim, Endpoint};
 use super::connect::{ConnectError, Http2};
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::http1::Http1;
+use super::parts::AnswerParts;
 use super::pool::For;
 use super::route::Destination;
 use super::send::{Lease, Line, Outgoing, Speaks, Unanswered};
@@ -130,7 +131,7 @@ impl Gateway {
         terms: Option<&Arc<Terms>>,
         request: &mut Outgoing,
         guard: &mut Guard,
-    ) -> Result<(Response<()>, Lease), Failure> {
+    ) -> Result<(AnswerParts, Lease), Failure> {
         let whom = guard.client.whom();
         let wants_http2 = self.wants_http2(&guard.exchange);
         let mut search = Search::new(destination, terms, self, guard.exchange.began);

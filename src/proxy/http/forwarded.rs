@@ -5,9 +5,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::header::{Entry, FORWARDED, VIA};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::header::{FORWARDED, VIA};
+use http::{HeaderName, HeaderValue, Version};
 
+use super::headers::Headers;
 use super::identity::{closes_its_quotes, folds_to, joined, visible};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -34,6 +35,7 @@ pub(super) struct Hop {
     node: HeaderValue,
     /// `https`, or `http` where no TLS was on that hop.
     scheme: &'static str,
+    proto: HeaderValue,
     /// Ours.
     port: HeaderValue,
 }
@@ -44,13 +46,13 @@ impl Hop {
         let client = client.map(|client| client.to_canonical());
         // A client without an address is told too: an application that trusts the last element must not find an older one there.
         let node = client.map_or(const { HeaderValue::from_static("unknown") }, |client| visible(&client.to_string()));
-        Self { client, node, scheme, port: HeaderValue::from(port) }
+        Self { client, node, scheme, proto: HeaderValue::from_static(scheme), port: HeaderValue::from(port) }
     }
 }
 
 /// Marks the way that a request has come, with us as its last hop.
 pub(super) fn follow(
-    headers: &mut HeaderMap,
+    headers: &mut Headers,
     hop: &Hop,
     host: &HeaderValue,
     port: Option<u16>,
@@ -69,16 +71,16 @@ pub(super) fn follow(
 /// Only what we append is our word. Other spellings of these names are removed, lest they be taken for it.
 ///
 /// `host` is the host as it was asked for, with its port, which is also in `port`; empty where none was.
-fn forwarded(headers: &mut HeaderMap, hop: &Hop, host: &HeaderValue, port: Option<u16>) {
+fn forwarded(headers: &mut Headers, hop: &Hop, host: &HeaderValue, port: Option<u16>) {
     remove_other_spellings(headers);
     append(headers, X_FORWARDED_FOR, hop.node.clone(), |_| true);
-    if headers.contains_key(FORWARDED) {
+    if headers.contains(&FORWARDED) {
         append(headers, FORWARDED, visible(&element(hop, host)), |value| closes_its_quotes(value.as_bytes()));
     }
-    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(hop.scheme));
-    headers.entry(X_FORWARDED_PORT).or_insert_with(|| port.map_or_else(|| hop.port.clone(), HeaderValue::from));
+    headers.insert_absent(X_FORWARDED_PROTO, || hop.proto.clone());
+    headers.insert_absent(X_FORWARDED_PORT, || port.map_or_else(|| hop.port.clone(), HeaderValue::from));
     if !host.is_empty() {
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+        headers.insert_absent(X_FORWARDED_HOST, || host.clone());
     }
 }
 
@@ -97,49 +99,44 @@ fn element(hop: &Hop, host: &HeaderValue) -> String {
 }
 
 /// Makes one line of those lines of a list that are `sound`, and `last`: many applications read the first line only.
-fn append(headers: &mut HeaderMap, name: HeaderName, last: HeaderValue, sound: impl Fn(&HeaderValue) -> bool) {
-    match headers.entry(name) {
-        Entry::Vacant(place) => drop(place.insert(last)),
-        Entry::Occupied(mut place) => {
-            let before = place.iter().filter(|value| sound(value));
-            let all = joined(before.chain([&last]), ", ").unwrap_or(last);
-            place.insert(all);
-        }
+fn append(headers: &mut Headers, name: HeaderName, last: HeaderValue, sound: impl Fn(&HeaderValue) -> bool) {
+    if !headers.contains(&name) {
+        return headers.append(name, last);
     }
+    let before = headers.get_all(&name).filter(|value| sound(value));
+    let all = joined(before.chain([&last]), ", ").unwrap_or(last);
+    headers.insert(name, all);
 }
 
-fn remove_other_spellings(headers: &mut HeaderMap) {
-    let names = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT];
-    let is_near = |name: &&HeaderName| {
+fn remove_other_spellings(headers: &mut Headers) {
+    static NAMES: [HeaderName; 4] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT];
+    let is_near = |name: &HeaderName| {
         (X_FORWARDED_FOR.as_str().len()..=X_FORWARDED_PROTO.as_str().len()).contains(&name.as_str().len())
     };
     // Nearly always they are the names themselves: those are told by comparing bytes.
-    let is_other = |name: &&HeaderName| {
-        is_near(name) && !names.contains(name) && names.iter().any(|known| folds_to(name.as_str(), known.as_str()))
+    let is_other = |name: &HeaderName| {
+        is_near(name) && !NAMES.contains(name) && NAMES.iter().any(|known| folds_to(name.as_str(), known.as_str()))
     };
-    let found: Vec<HeaderName> = headers.keys().filter(is_other).cloned().collect();
-    for name in found {
-        headers.remove(name);
-    }
+    headers.retain(|name| !is_other(name));
 }
 
 /// Adds us to `via` (RFC 9110 §7.6.3), of a request or a response that was received in `version`.
-pub(super) fn via(headers: &mut HeaderMap, version: Version) {
+pub(super) fn via(headers: &mut Headers, version: Version) {
     let entry = match version {
-        Version::HTTP_10 => "1.0 svidgate",
-        Version::HTTP_2 => "2 svidgate",
-        _ => "1.1 svidgate",
+        Version::HTTP_10 => const { HeaderValue::from_static("1.0 svidgate") },
+        Version::HTTP_2 => const { HeaderValue::from_static("2 svidgate") },
+        _ => const { HeaderValue::from_static("1.1 svidgate") },
     };
-    headers.append(VIA, HeaderValue::from_static(entry));
+    headers.append(VIA, entry);
 }
 
 /// Whether a request has passed so many proxies of our name, by its `via`, that it must be going round in a circle.
-pub(super) fn goes_round(headers: &HeaderMap) -> bool {
+pub(super) fn goes_round(headers: &Headers) -> bool {
     passes(headers) > MAX_PASSES
 }
 
-fn passes(headers: &HeaderMap) -> usize {
-    let entries = headers.get_all(VIA).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+fn passes(headers: &Headers) -> usize {
+    let entries = headers.get_all(&VIA).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = entries.filter_map(|entry| {
         let mut words = entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         words.nth(1)
@@ -148,7 +145,7 @@ fn passes(headers: &HeaderMap) -> usize {
 }
 
 /// Passes on the `x-request-id` of a request where it has exactly one that may stand in a log line, and else makes one.
-fn request_id(headers: &mut HeaderMap, ids: &Ids) {
+fn request_id(headers: &mut Headers, ids: &Ids) {
     let is_sane =
         |id: &HeaderValue| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     if !only(headers, &X_REQUEST_ID).is_some_and(is_sane) {
@@ -158,7 +155,7 @@ fn request_id(headers: &mut HeaderMap, ids: &Ids) {
 }
 
 /// Keeps a value that no other request has out of HTTP/2's tables (RFC 7541 §6.2.3), where it would push out those that all have.
-fn comes_once(headers: &mut HeaderMap, name: &HeaderName) {
+fn comes_once(headers: &mut Headers, name: &HeaderName) {
     if let Some(value) = headers.get_mut(name) {
         value.set_sensitive(true);
     }
@@ -166,15 +163,18 @@ fn comes_once(headers: &mut HeaderMap, name: &HeaderName) {
 
 /// Passes on the trace context of a request as it is where `traceparent` is valid (W3C Trace Context §3.2, §4.3). Else a new trace begins,
 /// not sampled, and the state of the old one is dropped.
-fn trace_context(headers: &mut HeaderMap, ids: &Ids) {
+fn trace_context(headers: &mut Headers, ids: &Ids) {
     if only(headers, &TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
         return comes_once(headers, &TRACEPARENT);
     }
-    headers.remove(TRACESTATE);
-    let (trace, parent) = (ids.make().to_hex(), ids.make().to_hex());
+    headers.remove(&TRACESTATE);
     let mut fresh = *b"00-................................-................-00";
-    fresh.iter_mut().skip(3).zip(trace).for_each(|(place, digit)| *place = digit);
-    fresh.iter_mut().skip(36).zip(parent.into_iter().skip(16)).for_each(|(place, digit)| *place = digit);
+    if let Some(trace) = fresh.get_mut(3..35) {
+        write_hex(&ids.make().to_bytes(), trace);
+    }
+    if let Some(parent) = fresh.get_mut(36..52) {
+        write_hex(&ids.make_short().to_be_bytes(), parent);
+    }
     headers.insert(TRACEPARENT, value_of(&fresh));
     comes_once(headers, &TRACEPARENT);
 }
@@ -203,8 +203,8 @@ fn is_lower_hex(byte: u8) -> bool {
     byte.is_ascii_digit() | matches!(byte, b'a'..=b'f')
 }
 
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).into_iter();
+fn only<'a>(headers: &'a Headers, name: &'a HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name);
     values.next().filter(|_| values.next().is_none())
 }
 
@@ -225,8 +225,13 @@ impl Ids {
     /// The next one.
     pub(super) fn make(&self) -> Id {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        // Never zero, in neither form: that is no trace ID (W3C Trace Context §3.2.2.3).
+        // Never zero: that is no trace ID (W3C Trace Context §3.2.2.3).
         Id { high: self.high.hash_one(number), low: self.low.hash_one(number).max(1) }
+    }
+
+    /// The next one of half the length. No zero either (§3.2.2.4).
+    fn make_short(&self) -> u64 {
+        self.low.hash_one(self.made.fetch_add(1, Ordering::Relaxed)).max(1)
     }
 }
 
@@ -245,17 +250,22 @@ impl Id {
 
     /// Its text.
     pub(super) fn to_hex(self) -> [u8; 32] {
-        let digit = |value: u8| value + b'0' + if value > 9 { b'a' - b'0' - 10 } else { 0 };
         let mut text = [0; 32];
-        for (place, byte) in text.chunks_exact_mut(2).zip(self.to_bytes()) {
-            place.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
+        write_hex(&self.to_bytes(), &mut text);
         text
     }
 
     /// Its text as a header.
     pub(super) fn to_value(self) -> HeaderValue {
         value_of(&self.to_hex())
+    }
+}
+
+/// Writes two lower-case digits for each byte.
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    let digit = |value: u8| value + b'0' + if value > 9 { b'a' - b'0' - 10 } else { 0 };
+    for (place, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        place.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

@@ -1,8 +1,11 @@
 //! What ends at this hop: headers that speak of one connection only, and what may not stand in trailers.
 
+use std::collections::HashSet;
+
 use http::header::{CONNECTION, TE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::headers::Headers;
 use super::identity::{IdentityNames, folds_to, folds_to_begin_with};
 
 /// Headers of one connection (RFC 9110 §7.6.1). The framing is made anew on the other side; proxy authentication (§11.7) would be with us,
@@ -41,29 +44,22 @@ const END_TO_END: [&str; 14] = [
 
 /// Removes what was meant for this hop alone, of a request or of a response; `te: trailers` stays for gRPC. Where HTTP/1.1 follows, its
 /// sender owes a `connection: te` to it (RFC 9110 §10.1.4). Ask for [`upgrade`] before.
-pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
-    // Every message comes by here twice, and few have more than one of these: they are looked for by their length first.
-    let (mut here, mut count) = ([const { None }; HOP_BY_HOP.len()], 0);
-    for name in headers.keys().filter(|name| LENGTHS & 1 << name.as_str().len().min(63) != 0) {
-        if let Some(found) = HOP_BY_HOP.iter().find(|known| **known == name.as_str())
-            && let Some(place) = here.get_mut(count)
-        {
-            (*place, count) = (Some(*found), count + 1);
-        }
-    }
-    if count == 0 {
+pub(super) fn hop_by_hop(headers: &mut Headers) {
+    if !headers.names().any(is_hop_by_hop) {
         return;
     }
     let trailers = tokens(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
-    for name in here.into_iter().flatten() {
-        headers.remove(name);
-    }
+    let named = named_by_connection(headers);
+    headers.retain(|name| !is_hop_by_hop(name) && !named.contains(name));
     if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.append(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Every header of every message is asked about, and few are any of these: they are told apart by their length first.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    LENGTHS & 1 << name.len().min(63) != 0 && HOP_BY_HOP.contains(&name)
 }
 
 /// The lengths that occur among the headers of one connection, as bits.
@@ -78,26 +74,26 @@ const LENGTHS: u64 = {
     lengths
 };
 
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+/// A set: what `Connection` can name at the cost of one byte each is not looked for once for each of them.
+fn named_by_connection(headers: &Headers) -> HashSet<HeaderName> {
     // What nearly every answer of HTTP/1.1 says names no header.
     let says_nothing = |token: &&[u8]| matches!(*token, b"keep-alive" | b"close");
     let names = tokens(headers, &CONNECTION).filter(|token| !says_nothing(token));
     let names = names.filter_map(|token| HeaderName::from_bytes(token).ok());
-    names.filter(|name| !END_TO_END.contains(&name.as_str()) && headers.contains_key(name)).collect()
+    names.filter(|name| !END_TO_END.contains(&name.as_str())).collect()
 }
 
 /// The elements of a list (RFC 9110 §5.6.1), over all lines of the header.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let values = headers.get_all(name).into_iter();
-    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+fn tokens<'a>(headers: &'a Headers, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// The protocol that a request asks to change to, or a 101 agrees to (RFC 9110 §7.8), where it is [opaque](is_opaque).
-pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn upgrade(headers: &Headers) -> Option<HeaderValue> {
     if !tokens(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
         return None;
     }
-    let mut values = headers.get_all(UPGRADE).into_iter();
+    let mut values = headers.get_all(&UPGRADE);
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     (value.to_str().is_ok() && is_opaque(value.as_bytes())).then(|| value.clone())
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 
+use super::headers::Headers;
 use crate::config::{IdentityHeader, IdentityHeaders, PeerFact, XfccMode};
 use crate::spiffe::{LeafFacts, SpiffeId};
 
@@ -55,11 +56,8 @@ impl IdentityNames {
     }
 
     /// Removes every copy in every spelling.
-    pub(super) fn strip(&self, headers: &mut HeaderMap) {
-        let found: Vec<HeaderName> = headers.keys().filter(|name| self.hold(name)).cloned().collect();
-        for name in found {
-            headers.remove(name);
-        }
+    pub(super) fn strip(&self, headers: &mut Headers) {
+        headers.retain(|name| !self.hold(name));
     }
 }
 
@@ -119,25 +117,26 @@ impl PeerHeaders {
     }
 
     /// Removes what the peer says of itself and sets what we know; `rule` is the one that let this request in.
-    pub(super) fn apply(&self, headers: &mut HeaderMap, rule: &str) {
+    pub(super) fn apply(&self, headers: &mut Headers, rule: &str) {
+        let name = XFCC;
         let xfcc = match self.xfcc {
             XfccMode::Sanitize => None,
             XfccMode::SanitizeSet => Some(self.element.clone()),
-            XfccMode::ForwardOnly => joined(headers.get_all(XFCC), ","),
+            XfccMode::ForwardOnly => joined(headers.get_all(&name), ","),
             XfccMode::AppendForward => {
-                let theirs = headers.get_all(XFCC).into_iter().filter(|value| closes_its_quotes(value.as_bytes()));
+                let theirs = headers.get_all(&name).filter(|value| closes_its_quotes(value.as_bytes()));
                 joined(theirs.chain([&self.element]), ",")
             }
         };
         self.names.strip(headers);
         if let Some(xfcc) = xfcc {
-            headers.insert(XFCC, xfcc);
+            headers.insert(name, xfcc);
         }
         for (name, value) in &self.ready {
-            headers.insert(name, value.clone());
+            headers.insert(name.clone(), value.clone());
         }
         for name in &self.rule {
-            headers.insert(name, visible(rule));
+            headers.insert(name.clone(), visible(rule));
         }
     }
 }

@@ -109,7 +109,7 @@ impl Keeper {
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
         let client = self.client.clone();
-        let answer = move |request| request::serve(client.clone(), request);
+        let answer = move |parts, body| request::serve(client.clone(), parts, body);
         let mut speaking = Speaking::begin(first, wire, &self.client, answer, &self.gateway.limits.http);
         let end = self.run(&mut speaking).await;
         let client = self.client.clone();

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Version, header};
 use rustls::pki_types::CertificateDer;
 
 use super::forwarded::{self, Hop, Ids};
+use super::headers::Headers;
 use super::hygiene;
 use super::identity::{IdentityNames, PeerHeaders};
 use crate::config::IdentityHeaders;
@@ -34,11 +35,16 @@ impl RequestHeaders {
         Self { peer, hop: Hop::new(Some(client), "https", 8443), ids: Ids::default() }
     }
 
+    /// Headers as a client sends them.
+    pub fn sent(map: HeaderMap) -> Headers {
+        map.into()
+    }
+
     /// Makes of the headers that came those that the application gets, in the order in which a request's story does it.
-    pub fn build(&self, headers: &mut HeaderMap, rule: &str) {
+    pub fn build(&self, headers: &mut Headers, rule: &str) {
         hygiene::hop_by_hop(headers);
         self.peer.apply(headers, rule);
-        let host = headers.get(header::HOST).cloned().unwrap_or(const { HeaderValue::from_static("") });
+        let host = headers.get(&header::HOST).cloned().unwrap_or(const { HeaderValue::from_static("") });
         forwarded::follow(headers, &self.hop, &host, None, Version::HTTP_11, &self.ids);
     }
 }

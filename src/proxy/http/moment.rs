@@ -16,6 +16,8 @@ pub(super) struct Moment {
     pub(super) gateway: Arc<Gateway>,
     /// What the application is told of the peer.
     pub(super) headers: Option<PeerHeaders>,
+    /// The rule that lets in every request of the peer, where that does not depend on the request.
+    pub(super) rule: Option<Arc<str>>,
     /// The listener does something else by now: what it did before is finished politely.
     pub(super) is_past: bool,
 }
@@ -49,6 +51,7 @@ impl Moment {
             Way::Requests(_) | Way::Bytes(_) => (before.clone(), true),
         };
         let headers = peer.map(|peer| peer.headers(&gateway));
-        Self { orders, gateway, headers, is_past }
+        let rule = peer.and_then(|peer| orders.service.config.policy.lets_all_in(&peer.id));
+        Self { orders, gateway, headers, rule, is_past }
     }
 }

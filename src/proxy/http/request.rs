@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderValue, Method, Version, header};
 
 use super::answer::{Answer, Asker, Class, SVIDGATE_ID};
 use super::body::{AnswerBody, Received, RequestBody};
 use super::client::Client;
 use super::exchange::{BodyFault, Cut, Exchange, Guard};
 use super::forward::Failure;
+use super::headers::Headers;
+use super::parts::{AnswerParts, RequestParts};
 use super::route::{Destination, Found};
 use super::send::{Lease, Outgoing};
 use super::understood::{Understood, Wish};
@@ -18,9 +18,6 @@ use super::{Gateway, forwarded, hygiene};
 use crate::policy::{Request as Asking, Verdict};
 use crate::proxy::live::Orders;
 use crate::tls::Terms;
-
-/// How many headers a request gets from us, about: room for them is made once.
-const HEADERS_ADDED: usize = 10;
 
 /// A request that is refused: what the client is told, and what the operator.
 #[derive(Debug)]
@@ -40,22 +37,21 @@ impl Refused {
 /// What a request comes to.
 pub(super) enum Answered {
     /// The upstream's answer.
-    Relayed(Response<()>, Lease),
+    Relayed(AnswerParts, Lease),
     /// The head of an answer after which other bytes follow than HTTP's, and who takes them.
-    Switched(Response<()>, super::tunnel::End),
+    Switched(AnswerParts, super::tunnel::End),
 }
 
 /// Serves one request.
-pub(super) async fn serve(client: Arc<Client>, request: Request<Received>) -> Response<AnswerBody> {
+pub(super) async fn serve(client: Arc<Client>, mut parts: RequestParts, body: Received) -> (AnswerParts, AnswerBody) {
     let moment = client.moment();
     let gateway = &moment.gateway;
     if moment.is_past {
         client.call_last();
     }
-    let (mut parts, body) = request.into_parts();
     let (asker, version) = (Asker::of(&parts.method, &parts.headers), parts.version);
-    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let (asked, refused) = match Understood::of(&parts, gateway.upgrades) {
+    let on_upgrade = parts.on_upgrade.take();
+    let (asked, refused) = match Understood::of(&parts, gateway.upgrades, &client.last_authority) {
         Ok(understood) => (understood, None),
         Err(refused) => (Understood::not(&parts), Some(refused)),
     };
@@ -80,7 +76,7 @@ impl Gateway {
     async fn answer(
         &self,
         orders: &Orders,
-        parts: Parts,
+        parts: RequestParts,
         body: Received,
         guard: &mut Guard,
     ) -> Result<Answered, Refused> {
@@ -136,13 +132,13 @@ impl Gateway {
     }
 
     /// A body that says beforehand that it is too long is not waited for. Headers of HTTP/1.1 were counted as they were read.
-    fn fits(&self, parts: &Parts) -> Result<(), Refused> {
+    fn fits(&self, parts: &RequestParts) -> Result<(), Refused> {
         let (headers, max) = (parts.headers.len(), self.limits.http.max_headers);
         if headers > max {
             let reason = format!("{headers} headers are more than `max_headers`, {max}");
             return Err(Refused::new(Class::HeadersTooLarge, &reason));
         }
-        let declared = || -> Option<u64> { parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok() };
+        let declared = || -> Option<u64> { parts.headers.get(&header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok() };
         match self.limits.http.max_body.map(|max| (max, declared())) {
             Some((max, Some(length))) if length > max as u64 => {
                 let reason = format!("the body of {length} bytes is longer than `max_body`, {max} bytes");
@@ -156,7 +152,7 @@ impl Gateway {
     fn prepare(
         &self,
         understood: &Understood,
-        mut parts: Parts,
+        mut parts: RequestParts,
         body: Received,
         guard: &Guard,
     ) -> Result<Outgoing, Refused> {
@@ -169,30 +165,26 @@ impl Gateway {
         self.follow(headers, understood, parts.version, guard)?;
         let exchange = guard.exchange.clone();
         let mut body = match understood.wish {
-            Wish::WebSocket(_) => RequestBody::none(exchange),
+            Wish::WebSocket => RequestBody::none(exchange),
             _ => RequestBody::new(body, exchange, self.limits.http.max_body),
         };
-        if let Some(expected) = headers.get(header::EXPECT) {
+        if let Some(expected) = headers.get(&header::EXPECT) {
             let asks_leave = expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
             if asks_leave && !self.wants_http2(&guard.exchange) {
                 body.wait_for_leave();
             } else {
-                headers.remove(header::EXPECT);
+                headers.remove(&header::EXPECT);
             }
         }
         understood.wish.write(headers, &self.ids);
         parts.uri.clone_from(&understood.uri);
-        parts.extensions.clear();
-        if let Wish::WebSocket(protocol) = &understood.wish {
-            parts.extensions.insert(protocol.clone());
-        }
         Ok(Outgoing { parts, body: Some(body) })
     }
 
     /// Marks the way that the request has come.
     fn follow(
         &self,
-        headers: &mut HeaderMap,
+        headers: &mut Headers,
         understood: &Understood,
         version: Version,
         guard: &Guard,
@@ -203,48 +195,51 @@ impl Gateway {
                 &"the request has passed too many proxies of our name: it goes in circles",
             ));
         }
-        headers.reserve(HEADERS_ADDED);
         // One host, as it was understood: rules, application and whoever comes next see the same.
-        let host = match headers.get(header::HOST).filter(|written| understood.authority.is_written(written.as_bytes()))
-        {
-            Some(written) => written.clone(),
-            None => {
-                let host = HeaderValue::try_from(understood.authority.to_string());
-                let host = host.map_err(|error| Refused::new(Class::BadRequest, &error))?;
-                headers.insert(header::HOST, host.clone());
-                host
-            }
-        };
+        let host =
+            match headers.get(&header::HOST).filter(|written| understood.authority.is_written(written.as_bytes())) {
+                Some(written) => written.clone(),
+                None => {
+                    let host = HeaderValue::try_from(understood.authority.to_string());
+                    let host = host.map_err(|error| Refused::new(Class::BadRequest, &error))?;
+                    headers.insert(header::HOST, host.clone());
+                    host
+                }
+            };
         forwarded::follow(headers, &guard.client.hop, &host, understood.authority.port, version, &self.ids);
         Ok(())
     }
 
     /// The upstream's answer as it goes back.
-    fn relay(&self, answer: Response<()>, lease: Lease, version: Version, mut guard: Guard) -> Response<AnswerBody> {
-        let (mut parts, ()) = answer.into_parts();
+    fn relay(
+        &self,
+        mut parts: AnswerParts,
+        lease: Lease,
+        version: Version,
+        mut guard: Guard,
+    ) -> (AnswerParts, AnswerBody) {
         hygiene::hop_by_hop(&mut parts.headers);
         if !self.is_outbound() {
             // Outbound it is the word of another of us, and the way to its log.
-            parts.headers.remove(SVIDGATE_ID);
+            parts.headers.remove(&SVIDGATE_ID);
         }
         forwarded::via(&mut parts.headers, parts.version);
         guard.told.status = Some(parts.status);
         parts.version = version.min(Version::HTTP_2);
-        parts.extensions.clear();
-        Response::from_parts(parts, AnswerBody::relayed(lease, guard))
+        (parts, AnswerBody::relayed(lease, guard))
     }
 
     /// An answer of our own.
-    pub(super) fn refuse(&self, refused: Refused, asker: &Asker, mut guard: Guard) -> Response<AnswerBody> {
+    pub(super) fn refuse(&self, refused: Refused, asker: &Asker, mut guard: Guard) -> (AnswerParts, AnswerBody) {
         let id = self.ids.make();
-        let answer = Answer { class: refused.class, id }.to(*asker);
+        let (parts, body) = Answer { class: refused.class, id }.to(*asker);
         let told = &mut guard.told;
         told.status = Some(refused.class.status());
         told.outcome = refused.class.outcome();
         told.reason = Some(refused.reason);
         told.is_denied = refused.is_denied;
         told.id = Some(id.to_string());
-        answer.map(|body| AnswerBody::Own(body, Some(guard)))
+        (parts, AnswerBody::own(body, Some(guard)))
     }
 }
 
@@ -254,6 +249,10 @@ fn admit(orders: &Orders, understood: &Understood, guard: &mut Guard) -> Result<
     if guard.client.is_refused() {
         let reason = "the caller would not be let in any more: `close_grace` is for what is under way";
         return Err(Refused { class: Class::Denied, reason: reason.into(), is_denied: true });
+    }
+    if let Some(rule) = &guard.exchange.moment.rule {
+        guard.told.rule = Some(rule.clone());
+        return Ok(());
     }
     let path = understood.path();
     let asking = Asking { method: &understood.method, host: &understood.authority.host, path: path.as_ref() };

@@ -7,11 +7,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Uri, Version, header};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use hyper::ext::Protocol;
 
 use super::balance::Claim;
 use super::body::RequestBody;
@@ -20,6 +18,7 @@ use super::exchange::{Cut, Guard};
 use super::forward::Failure;
 use super::http1::Http1;
 use super::identity::joined;
+use super::parts::{AnswerParts, RequestParts};
 use super::pool::For;
 use super::understood::Wish;
 use super::{Gateway, Place, told};
@@ -93,7 +92,7 @@ pub(super) enum Speaks {
 
 /// A request as it goes on.
 pub(super) struct Outgoing {
-    pub(super) parts: Parts,
+    pub(super) parts: RequestParts,
     /// `None` once it was sent, and where there is none.
     pub(super) body: Option<RequestBody>,
 }
@@ -101,7 +100,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Whether a copy is as good as the request: it has no body, and asks for nothing but an answer.
     fn can_be_copied(&self, guard: &Guard) -> bool {
-        let asks_for_more = matches!(guard.exchange.asked.wish, Wish::Upgrade(_) | Wish::WebSocket(_));
+        let asks_for_more = matches!(guard.exchange.asked.wish, Wish::Upgrade(_) | Wish::WebSocket);
         self.body.as_ref().is_none_or(RequestBody::is_end_stream) && !asks_for_more
     }
 }
@@ -131,7 +130,7 @@ impl Gateway {
         line: Line,
         request: &mut Outgoing,
         guard: &Guard,
-    ) -> Result<(Response<()>, Over), Unanswered> {
+    ) -> Result<(AnswerParts, Over), Unanswered> {
         let server = match &line.speaks {
             Speaks::Http1(connection) => connection.server.clone(),
             Speaks::Http2(connection) => connection.server.clone(),
@@ -168,7 +167,7 @@ impl Gateway {
 }
 
 /// Sends on an HTTP/1.1 connection, and waits for the head of the answer.
-async fn send_http1(connection: &mut Http1, request: &mut Outgoing, guard: &Guard) -> Result<Response<()>, Failure> {
+async fn send_http1(connection: &mut Http1, request: &mut Outgoing, guard: &Guard) -> Result<AnswerParts, Failure> {
     for_http1(&mut request.parts);
     connection.ask(&request.parts, request.body.take());
     let answered = poll_fn(|cx| match guard.exchange.why_cut(cx) {
@@ -185,8 +184,8 @@ async fn send_http2(
     keeps_copy: bool,
     scheme: &'static str,
     guard: &Guard,
-) -> Result<(Response<()>, Incoming), (Failure, bool, Fate)> {
-    let is_websocket = matches!(guard.exchange.asked.wish, Wish::WebSocket(_));
+) -> Result<(AnswerParts, Incoming), (Failure, bool, Fate)> {
+    let is_websocket = matches!(guard.exchange.asked.wish, Wish::WebSocket);
     if is_websocket {
         match until_cut(connection.takes_extended_connect(), guard).await {
             Ok(true) => {}
@@ -196,23 +195,22 @@ async fn send_http2(
             Err(cut) => return Err((Failure::Cut(cut), false, Fate::Heard)),
         }
     }
-    let parts = if keeps_copy { copy(&request.parts) } else { std::mem::replace(&mut request.parts, empty()) };
+    let parts = if keeps_copy { copy(&request.parts) } else { std::mem::take(&mut request.parts) };
     let body = request.body.take().unwrap_or_else(|| RequestBody::none(guard.exchange.clone()));
-    let sent = for_http2(Request::from_parts(parts, body), scheme);
+    let sent = for_http2(parts, body, scheme);
     let sent = sent.map_err(|error| (Failure::Broken(error.to_string()), false, Fate::Heard))?;
     let sent = connection.sender.try_send_request(sent);
     match until_cut(sent, guard).await {
         Ok(Ok(answer)) => {
             let (head, body) = answer.into_parts();
-            Ok((Response::from_parts(head, ()), body))
+            Ok((head.into(), body))
         }
         Ok(Err(mut error)) => {
             // A WebSocket has lost its key on the way.
             let unsent = error.take_message().filter(|_| !is_websocket);
             let is_unsent = unsent.is_some();
             if let Some(unsent) = unsent {
-                let (parts, body) = of_http2(unsent).into_parts();
-                *request = Outgoing { parts, body: Some(body) };
+                *request = of_http2(unsent);
             }
             let error = error.into_error();
             Err((failure(guard, told(&error)), is_unsent, fate(&error)))
@@ -256,30 +254,28 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
 }
 
-fn copy(parts: &Parts) -> Parts {
-    let mut copy = empty();
-    copy.method.clone_from(&parts.method);
-    copy.uri.clone_from(&parts.uri);
-    copy.headers.clone_from(&parts.headers);
-    copy
-}
-
-fn empty() -> Parts {
-    Request::new(()).into_parts().0
+/// All that HTTP/2 sends of it where it asks for nothing but an answer.
+fn copy(parts: &RequestParts) -> RequestParts {
+    RequestParts {
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        headers: parts.headers.clone(),
+        ..RequestParts::default()
+    }
 }
 
 /// What came in HTTP/2 as HTTP/1.1 has it: cookies stand in one line (RFC 9113 §8.2.3), and a WebSocket is an upgrade of a GET (RFC 6455 §4.1).
-fn for_http1(request: &mut Parts) {
+fn for_http1(request: &mut RequestParts) {
     if request.version != Version::HTTP_2 {
         return;
     }
-    let cookies = request.headers.get_all(header::COOKIE);
-    if cookies.iter().nth(1).is_some()
-        && let Some(cookies) = joined(cookies, "; ")
+    let cookies = || request.headers.get_all(&header::COOKIE);
+    if cookies().nth(1).is_some()
+        && let Some(cookies) = joined(cookies(), "; ")
     {
         request.headers.insert(header::COOKIE, cookies);
     }
-    if let Some(protocol) = request.extensions.remove::<Protocol>() {
+    if let Some(protocol) = request.protocol.take() {
         request.method = Method::GET;
         request.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         if let Ok(protocol) = HeaderValue::from_str(protocol.as_str()) {
@@ -289,30 +285,35 @@ fn for_http1(request: &mut Parts) {
 }
 
 /// In HTTP/2 scheme and host stand beside the path (RFC 9113 §8.3.1), and a WebSocket has no key (RFC 8441 §5).
-fn for_http2(mut request: Request<RequestBody>, scheme: &'static str) -> Result<Request<RequestBody>, http::Error> {
-    *request.version_mut() = Version::HTTP_2;
-    let headers = request.headers_mut();
-    headers.remove(header::CONNECTION);
-    headers.remove(header::TRANSFER_ENCODING);
-    let authority = headers.remove(header::HOST);
+fn for_http2(
+    mut parts: RequestParts,
+    body: RequestBody,
+    scheme: &'static str,
+) -> Result<Request<RequestBody>, http::Error> {
+    parts.version = Version::HTTP_2;
     let mut uri = Uri::builder().scheme(scheme);
-    if let Some(authority) = &authority {
+    if let Some(authority) = parts.headers.get(&header::HOST) {
         uri = uri.authority(authority.as_bytes());
     }
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = uri.path_and_query(path.unwrap_or(PathAndQuery::from_static("/"))).build()?;
-    if request.extensions().get::<Protocol>().is_some() {
-        request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
-    }
-    Ok(request)
+    let path = parts.uri.path_and_query().cloned();
+    parts.uri = uri.path_and_query(path.unwrap_or(PathAndQuery::from_static("/"))).build()?;
+    let is_websocket = parts.protocol.is_some();
+    parts.headers.retain(|name| match *name {
+        header::CONNECTION | header::TRANSFER_ENCODING | header::HOST => false,
+        header::SEC_WEBSOCKET_KEY => !is_websocket,
+        _ => true,
+    });
+    Ok(parts.with_body(body))
 }
 
 /// A request that was made for HTTP/2 and never sent, as it was before: the next connection may speak HTTP/1.1.
-fn of_http2(mut request: Request<RequestBody>) -> Request<RequestBody> {
-    let uri = std::mem::take(request.uri_mut()).into_parts();
+fn of_http2(request: Request<RequestBody>) -> Outgoing {
+    let (parts, body) = request.into_parts();
+    let mut parts = RequestParts::from(parts);
+    let uri = std::mem::take(&mut parts.uri).into_parts();
     if let Some(host) = uri.authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
-        request.headers_mut().insert(header::HOST, host);
+        parts.headers.append(header::HOST, host);
     }
-    *request.uri_mut() = uri.path_and_query.map(Uri::from).unwrap_or_default();
-    request
+    parts.uri = uri.path_and_query.map(Uri::from).unwrap_or_default();
+    Outgoing { parts, body: Some(body) }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -19,6 +19,7 @@ use super::client::Client;
 use super::gather::Gathering;
 use super::http1::{ClientEnd, Limits, Protocol};
 use super::leash::Leash;
+use super::parts::{AnswerParts, RequestParts};
 use super::told;
 use crate::config::HttpLimits;
 use crate::proxy::crew::Crew;
@@ -70,11 +71,11 @@ impl Speaking {
         (protocol, first): (Protocol, Bytes),
         wire: Leash,
         client: &Arc<Client>,
-        answer: impl Fn(Request<Received>) -> F + Send + Sync + 'static,
+        answer: impl Fn(RequestParts, Received) -> F + Send + Sync + 'static,
         limits: &HttpLimits,
     ) -> Self
     where
-        F: Future<Output = Response<AnswerBody>> + Send + 'static,
+        F: Future<Output = (AnswerParts, AnswerBody)> + Send + 'static,
     {
         let HttpLimits { max_header_bytes, max_headers, .. } = *limits;
         match protocol {
@@ -87,9 +88,13 @@ impl Speaking {
             Protocol::Http2 => {
                 let answer = Arc::new(answer);
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let answered = answer(request.map(Received::Http2));
+                    let (parts, body) = request.into_parts();
+                    let answered = answer(parts.into(), Received::Http2(body));
                     // Boxed: hyper and the crew move it about, and it is large.
-                    Box::pin(async move { Ok::<_, Infallible>(answered.await) })
+                    Box::pin(async move {
+                        let (parts, body) = answered.await;
+                        Ok::<_, Infallible>(parts.with_body(body))
+                    })
                 });
                 let (wire, crew) = (Gathering::new(wire.rewound(first)), Crew::new());
                 let builder = http2_builder(Streams::within(&crew), limits);

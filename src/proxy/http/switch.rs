@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use http_body_util::Full;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
@@ -11,6 +11,8 @@ use super::answer::Class;
 use super::body::AnswerBody;
 use super::exchange::Guard;
 use super::forward::{Failure, Search};
+use super::headers::Headers;
+use super::parts::AnswerParts;
 use super::request::{Answered, Refused, refused};
 use super::route::Destination;
 use super::send::{Lease, Over};
@@ -50,16 +52,16 @@ impl Gateway {
         claim.succeeded();
         guard.exchange.meet(Arc::new(server));
         let lease = Lease { over: Over::Given(place), claim, whom: guard.client.whom() };
-        Ok(Answered::Switched(Response::new(()), End { wire, first: bytes::Bytes::new(), _lease: lease }))
+        Ok(Answered::Switched(AnswerParts::default(), End { wire, first: bytes::Bytes::new(), _lease: lease }))
     }
 
     /// What comes of the upstream's answer to a request that may have asked for other bytes.
-    pub(super) async fn receive(&self, wish: &Wish, answer: Response<()>, lease: Lease) -> Result<Answered, Refused> {
-        let agreed = match (wish, answer.version(), answer.status()) {
-            (Wish::Upgrade(_) | Wish::WebSocket(_), Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS) => true,
-            (Wish::WebSocket(_), Version::HTTP_2, status) => status.is_success(),
+    pub(super) async fn receive(&self, wish: &Wish, answer: AnswerParts, lease: Lease) -> Result<Answered, Refused> {
+        let agreed = match (wish, answer.version, answer.status) {
+            (Wish::Upgrade(_) | Wish::WebSocket, Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS) => true,
+            (Wish::WebSocket, Version::HTTP_2, status) => status.is_success(),
             // An application that answers a request for a WebSocket without one has no word for it in HTTP/2 (RFC 8441 §5).
-            (Wish::WebSocket(_), _, status) if status.is_success() => {
+            (Wish::WebSocket, _, status) if status.is_success() => {
                 return Err(Refused::new(
                     Class::UpstreamFailed,
                     &format!("the upstream opened no WebSocket but answered {status}"),
@@ -83,35 +85,34 @@ impl Gateway {
             let reason = "the upstream changed the protocol before it had the whole request";
             return Err(Refused::new(Class::UpstreamFailed, &reason));
         }
-        let (parts, ()) = answer.into_parts();
         let end = match lease {
             Lease { over: Over::Http1(connection), claim, whom } => {
                 let (wire, first, place) = connection.into_wire();
                 Some(End { wire, first, _lease: Lease { over: Over::Given(place), claim, whom } })
             }
             lease => {
-                let upgraded = hyper::upgrade::on(Response::from_parts(parts.clone(), ())).await;
+                let upgraded = match answer.on_upgrade {
+                    Some(on_upgrade) => on_upgrade.await.ok(),
+                    None => None,
+                };
                 let wire = upgraded.map(|stream| Wire::Stream(Box::new(GivenOver::new(stream, None))));
-                wire.ok().map(|wire| End { wire, first: bytes::Bytes::new(), _lease: lease })
+                wire.map(|wire| End { wire, first: bytes::Bytes::new(), _lease: lease })
             }
         };
         let end = end
             .ok_or_else(|| Refused::new(Class::UpstreamFailed, &"the upstream broke off as it changed the protocol"))?;
-        let mut head = Response::new(());
-        *head.status_mut() = parts.status;
-        *head.headers_mut() = parts.headers;
+        let head = AnswerParts { status: answer.status, headers: answer.headers, ..AnswerParts::default() };
         Ok(Answered::Switched(head, end))
     }
 
     /// Gives the client's side over: a whole connection of HTTP/1.1, or one stream of HTTP/2.
     pub(super) fn switch(
         &self,
-        head: Response<()>,
+        mut parts: AnswerParts,
         end: End,
         on_upgrade: Option<OnUpgrade>,
         mut guard: Guard,
-    ) -> Response<AnswerBody> {
-        let (mut parts, ()) = head.into_parts();
+    ) -> (AnswerParts, AnswerBody) {
         let protocol = hygiene::upgrade(&parts.headers);
         hygiene::hop_by_hop(&mut parts.headers);
         forwarded::via(&mut parts.headers, Version::HTTP_11);
@@ -129,8 +130,8 @@ impl Gateway {
         let tunnel = Tunnel { end, standing, guard };
         if is_stream {
             parts.status = StatusCode::OK;
-            parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
-            parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.remove(&header::SEC_WEBSOCKET_ACCEPT);
+            parts.headers.remove(&header::CONTENT_LENGTH);
             let (following, limits) = (client.following.clone(), self.limits.clone());
             tokio::spawn(async move {
                 let Some(Ok(stream)) = (match on_upgrade {
@@ -147,12 +148,12 @@ impl Gateway {
             agree(&mut parts.headers, protocol);
             *client.tunnel.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(tunnel);
         }
-        Response::from_parts(parts, AnswerBody::Own(Full::default(), None))
+        (parts, AnswerBody::own(Full::default(), None))
     }
 }
 
 /// Says to the client what the upstream said to us (RFC 9110 §7.8).
-fn agree(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
+fn agree(headers: &mut Headers, protocol: Option<HeaderValue>) {
     if let Some(protocol) = protocol {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);

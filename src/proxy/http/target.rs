@@ -1,12 +1,14 @@
 //! What a request asks for: one host, in one form, or an error where its head could be read in two ways.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::HOST;
-use http::request::Parts;
 use http::uri::Scheme;
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 
+use super::headers::Headers;
+use super::parts::RequestParts;
 use crate::policy::normal_host;
 
 /// What a request asks for.
@@ -31,12 +33,35 @@ pub(super) enum Form {
     Asterisk,
 }
 
+/// The authority that a connection's requests named last, and how they wrote it: nearly always it is that of the next one, byte for byte.
+#[derive(Debug, Default)]
+pub(super) struct LastAuthority(Mutex<Option<(Box<str>, Authority)>>);
+
+impl LastAuthority {
+    /// Longer ones, with zeros before their port, are not kept.
+    const LONGEST: usize = 300;
+
+    fn read(&self, text: &str) -> Result<Authority, TargetError> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((written, authority)) = &*last
+            && **written == *text
+        {
+            return Ok(authority.clone());
+        }
+        let authority = parse(text)?;
+        if text.len() <= Self::LONGEST {
+            *last = Some((text.into(), authority.clone()));
+        }
+        Ok(authority)
+    }
+}
+
 /// Host and port, as RFC 3986 §3.2 has them but without user information.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authority {
     /// A name in lower case without its closing dot, an IPv4 address, or an IPv6 address in brackets. Empty where the request names none, as
     /// HTTP/1.0 and an empty `Host` do.
-    pub host: String,
+    pub host: Arc<str>,
     /// The port, where it was written.
     pub port: Option<u16>,
 }
@@ -97,10 +122,10 @@ pub(super) enum TargetError {
 ///
 /// # Errors
 /// The first rule that its target or its `Host` breaks.
-pub(super) fn asked(parts: &Parts) -> Result<Asked, TargetError> {
+pub(super) fn asked(parts: &RequestParts, last: &LastAuthority) -> Result<Asked, TargetError> {
     let form = form(parts)?;
-    let target = parts.uri.authority().map(|authority| parse(authority.as_str())).transpose()?;
-    let authority = match (target, host(&parts.headers)?) {
+    let target = parts.uri.authority().map(|authority| last.read(authority.as_str())).transpose()?;
+    let authority = match (target, host(&parts.headers, last)?) {
         (Some(target), Some(host)) => same(target, &host, parts.uri.scheme())?,
         (Some(target), None) if parts.version != Version::HTTP_11 => target,
         (None, Some(host)) => host,
@@ -113,7 +138,7 @@ pub(super) fn asked(parts: &Parts) -> Result<Asked, TargetError> {
     Ok(Asked { authority, form })
 }
 
-fn form(parts: &Parts) -> Result<Form, TargetError> {
+fn form(parts: &RequestParts) -> Result<Form, TargetError> {
     let (uri, is_connect) = (&parts.uri, parts.method == Method::CONNECT);
     let is_http2 = parts.version == Version::HTTP_2;
     if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
@@ -131,14 +156,14 @@ fn form(parts: &Parts) -> Result<Form, TargetError> {
     }
 }
 
-fn host(headers: &HeaderMap) -> Result<Option<Authority>, TargetError> {
-    let mut values = headers.get_all(HOST).into_iter();
+fn host(headers: &Headers, last: &LastAuthority) -> Result<Option<Authority>, TargetError> {
+    let mut values = headers.get_all(&HOST);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(_), Some(_)) => Err(TargetError::SeveralHosts),
         // RFC 9112 §3.2: what a client sends whose target has no authority.
         (Some(host), None) if host.is_empty() => Ok(Some(Authority::default())),
-        (Some(host), None) => parse(host.to_str().map_err(|_| TargetError::InvalidHost)?).map(Some),
+        (Some(host), None) => last.read(host.to_str().map_err(|_| TargetError::InvalidHost)?).map(Some),
     }
 }
 
@@ -155,15 +180,17 @@ fn same(target: Authority, host: &Authority, scheme: Option<&Scheme>) -> Result<
 }
 
 fn parse(text: &str) -> Result<Authority, TargetError> {
-    if text.contains('@') {
+    // Byte by byte: a search made for long texts is dearer on these.
+    let find = |wanted: u8| text.bytes().position(|byte| byte == wanted);
+    if find(b'@').is_some() {
         return Err(TargetError::UserInfo);
     }
     let end = match text.starts_with('[') {
-        true => text.find(']').map(|bracket| bracket + 1),
-        false => text.find(':'),
+        true => find(b']').map(|bracket| bracket + 1),
+        false => find(b':'),
     };
     let (host, port) = text.split_at_checked(end.unwrap_or(text.len())).unwrap_or((text, ""));
-    let host = normal_host(host).map_err(|_| TargetError::InvalidHost)?.into_owned();
+    let host = normal_host(host).map_err(|_| TargetError::InvalidHost)?.into();
     Ok(Authority { host, port: self::port(port)? })
 }
 

@@ -2,16 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
-use hyper::ext::Protocol;
+use http::{HeaderValue, Method, Uri, Version, header};
 
 use super::answer::Class;
 use super::forwarded::Ids;
+use super::headers::Headers;
 use super::hygiene;
+use super::parts::RequestParts;
 use super::request::Refused;
-use super::target::{self, Authority, Form};
+use super::target::{self, Authority, Form, LastAuthority};
 use crate::policy::RequestPath;
 
 /// What is needed of a request to decide on it and to send it on.
@@ -34,7 +34,7 @@ pub(super) enum Wish {
     /// The bytes of another protocol on the whole connection (RFC 9110 §7.8).
     Upgrade(HeaderValue),
     /// Those of a WebSocket, say, on one stream of HTTP/2 (RFC 8441).
-    WebSocket(Protocol),
+    WebSocket,
     /// Any bytes (RFC 9110 §9.3.6).
     Connect,
 }
@@ -44,11 +44,11 @@ impl Understood {
     ///
     /// # Errors
     /// What could be understood in two ways, or in none.
-    pub(super) fn of(parts: &Parts, upgrades: bool) -> Result<Self, Refused> {
-        let asked = target::asked(parts).map_err(|error| Refused::new(Class::BadRequest, &error))?;
-        let protocol = parts.extensions.get::<Protocol>().cloned();
+    pub(super) fn of(parts: &RequestParts, upgrades: bool, last: &LastAuthority) -> Result<Self, Refused> {
+        let asked = target::asked(parts, last).map_err(|error| Refused::new(Class::BadRequest, &error))?;
+        let protocol = parts.protocol.as_ref();
         let wish = match (protocol, &asked.form) {
-            (Some(protocol), _) if hygiene::is_opaque(protocol.as_ref()) => Wish::WebSocket(protocol),
+            (Some(protocol), _) if hygiene::is_opaque(protocol.as_ref()) => Wish::WebSocket,
             (Some(protocol), _) => {
                 let reason = format!("nobody is led on to {:?} by extended CONNECT", protocol.as_str());
                 return Err(Refused::new(Class::BadRequest, &reason));
@@ -64,12 +64,12 @@ impl Understood {
             // Over HTTP/2 scheme and authority stand beside it, which HTTP/1.1 would write before it.
             Form::Asterisk => Uri::from_static("*"),
         };
-        let method = if matches!(wish, Wish::WebSocket(_)) { Method::GET } else { parts.method.clone() };
+        let method = if matches!(wish, Wish::WebSocket) { Method::GET } else { parts.method.clone() };
         Ok(Self { method, authority: asked.authority, uri, form: asked.form, wish })
     }
 
     /// What is told of a request that was not understood.
-    pub(super) fn not(parts: &Parts) -> Self {
+    pub(super) fn not(parts: &RequestParts) -> Self {
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         Self { method, authority: Authority::default(), uri, form: Form::Authority, wish: Wish::Answer }
     }
@@ -100,21 +100,21 @@ fn path_and_query(uri: &Uri) -> Result<Uri, Refused> {
 
 impl Wish {
     /// Writes into a request's headers what HTTP/1.1 needs to hear of it, after what was meant for this hop alone was taken out.
-    pub(super) fn write(&self, headers: &mut HeaderMap, ids: &Ids) {
+    pub(super) fn write(&self, headers: &mut Headers, ids: &Ids) {
         match self {
             Self::Upgrade(protocol) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
                 headers.insert(header::UPGRADE, protocol.clone());
             }
             // HTTP/2 has no key; the one we make up is for the server to answer, and says nothing (RFC 8441 §5).
-            Self::WebSocket(_) => {
+            Self::WebSocket => {
                 let key = STANDARD.encode(ids.make().to_bytes());
                 if let Ok(key) = HeaderValue::try_from(key) {
                     headers.insert(header::SEC_WEBSOCKET_KEY, key);
                 }
             }
             Self::Answer | Self::Connect => {
-                if headers.contains_key(header::TE) {
+                if headers.contains(&header::TE) {
                     headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
                 }
             }

@@ -5,21 +5,21 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use httparse::{Header, ParserConfig, Response, Status};
 
 use super::Limits;
 use super::message::{Body, said_of_connection, with_room};
 use super::request_head::parse_length;
+use crate::proxy::http::headers::{self, Headers};
+use crate::proxy::http::parts::AnswerParts;
 
 /// The head of an answer.
 #[derive(Debug)]
 pub(super) struct AnswerHead {
     /// Its length in bytes.
     pub(super) len: usize,
-    pub(super) status: StatusCode,
-    pub(super) version: Version,
-    pub(super) headers: HeaderMap,
+    pub(super) parts: AnswerParts,
     pub(super) body: Body,
     /// The connection may go on after the answer (RFC 9112 §9.3).
     pub(super) keeps_alive: bool,
@@ -41,9 +41,6 @@ pub(super) enum NoAnswer {
     #[error("its answer is encoded in another way than `chunked`, once")]
     Encoding,
 }
-
-/// How many headers an answer gets from us, about.
-const ADDED: usize = 3;
 
 /// Looks at what has come of the head of an answer to a request of `method`. `None`: it is good so far and not yet whole.
 pub(super) fn examine(bytes: &Bytes, method: &Method, limits: Limits) -> Result<Option<AnswerHead>, NoAnswer> {
@@ -77,10 +74,9 @@ fn read(response: &Response<'_, '_>, bytes: &Bytes, method: &Method, len: usize)
     };
     let status = StatusCode::from_u16(code).map_err(|_| unparsable(httparse::Error::Status))?;
     let (mut length, mut is_chunked, mut stays_open) = (None, false, None);
-    let headers = HeaderMap::try_with_capacity(response.headers.len() + ADDED);
-    let mut headers = headers.map_err(|_| NoAnswer::TooManyHeaders)?;
+    let mut headers = Headers::with_room(response.headers.len());
     for Header { name, value } in response.headers.iter() {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unparsable(httparse::Error::HeaderName))?;
+        let name = headers::name(name).map_err(|_| unparsable(httparse::Error::HeaderName))?;
         match name {
             CONTENT_LENGTH if length.is_some() => return Err(NoAnswer::FramedTwice),
             CONTENT_LENGTH => length = Some(parse_length(value).map_err(|_| NoAnswer::Length)?),
@@ -95,7 +91,7 @@ fn read(response: &Response<'_, '_>, bytes: &Bytes, method: &Method, len: usize)
         }
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value));
         let value = value.map_err(|_| unparsable(httparse::Error::HeaderValue))?;
-        headers.try_append(name, value).map_err(|_| NoAnswer::TooManyHeaders)?;
+        headers.append(name, value);
     }
     let has_none = *method == Method::HEAD
         || status.is_informational()
@@ -111,5 +107,5 @@ fn read(response: &Response<'_, '_>, bytes: &Bytes, method: &Method, len: usize)
     let is_odd = status == StatusCode::NO_CONTENT && (is_chunked || length.is_some_and(|length| length > 0));
     let keeps_alive = stays_open.unwrap_or(minor > 0) && !matches!(body, Body::UntilEnd) && !is_odd;
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    Ok(AnswerHead { len, status, version, headers, body, keeps_alive })
+    Ok(AnswerHead { len, parts: AnswerParts { status, version, headers, on_upgrade: None }, body, keeps_alive })
 }

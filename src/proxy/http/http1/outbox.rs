@@ -12,6 +12,8 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWrite;
 
+use crate::proxy::http::headers::Headers;
+
 /// How much of a body is copied behind its head, so that both leave in one write; of more, the write takes several parts.
 const COPIED: usize = 4 * 1024;
 
@@ -64,7 +66,7 @@ impl Outbox {
     }
 
     /// Puts a request's head in, and tells how its body is to follow.
-    pub(super) fn put_request(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &SizeHint) -> Framing {
+    pub(super) fn put_request(&mut self, method: &Method, uri: &Uri, headers: &Headers, body: &SizeHint) -> Framing {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         self.head.reserve(room(headers) + target.len());
         for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
@@ -73,7 +75,7 @@ impl Outbox {
         // A method that is usually sent with a body says so when there is none (RFC 9110 §8.6). A length that stayed behind from another body would
         // make one of the next request.
         let says_none =
-            matches!(*method, Method::POST | Method::PUT | Method::PATCH) || headers.contains_key(CONTENT_LENGTH);
+            matches!(*method, Method::POST | Method::PUT | Method::PATCH) || headers.contains(&CONTENT_LENGTH);
         let framing = match body.exact() {
             Some(0) => Framing::Nothing,
             Some(length) => Framing::Length(length),
@@ -89,7 +91,7 @@ impl Outbox {
         &mut self,
         version: Version,
         status: StatusCode,
-        headers: &HeaderMap,
+        headers: &Headers,
         framing: &Framing,
         says_none: bool,
     ) {
@@ -117,9 +119,9 @@ impl Outbox {
     }
 
     /// Puts the headers in; tells whether `Date` is among them.
-    fn put_headers(&mut self, headers: &HeaderMap, framing: &Framing, says_none: bool) -> bool {
+    fn put_headers(&mut self, headers: &Headers, framing: &Framing, says_none: bool) -> bool {
         let mut has_date = false;
-        for (name, value) in headers {
+        for (name, value) in headers.iter() {
             has_date |= *name == DATE;
             let is_of_framing = *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING;
             // What a HEAD, a 304 say of the body that they do not have stands.
@@ -240,7 +242,7 @@ impl Outbox {
 }
 
 /// How much room headers take, about.
-fn room(headers: &HeaderMap) -> usize {
+fn room(headers: &Headers) -> usize {
     const LINE: usize = 4;
     const FIRST_LINE: usize = 64;
     let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);

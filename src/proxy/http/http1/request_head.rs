@@ -3,19 +3,20 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Uri, Version};
 use httparse::{Header, Status};
 
 use super::message::{Body, said_of_connection, tokens, with_room};
 use super::{Fault, Limits};
+use crate::proxy::http::headers::{self, Headers};
+use crate::proxy::http::parts::RequestParts;
 
 /// A good head.
 #[derive(Debug)]
 pub(super) struct RequestHead {
     /// Its length in bytes, with the empty lines before it and the one that ends it.
     pub(super) len: usize,
-    pub(super) parts: Parts,
+    pub(super) parts: RequestParts,
     pub(super) body: Body,
     /// The connection may go on after the answer (RFC 9112 §9.3).
     pub(super) keeps_alive: bool,
@@ -27,9 +28,6 @@ pub(super) struct RequestHead {
 
 /// A few empty lines before a request line are taken: some clients send one after a body (RFC 9112 §2.2).
 const MAX_EMPTY: usize = 4 * b"\r\n".len();
-
-/// How many headers a request gets from us, about: room for them is made at once.
-const ADDED: usize = 12;
 
 /// `http::Uri` keeps offsets in 16 bits.
 const MAX_TARGET: usize = u16::MAX as usize - 1;
@@ -109,9 +107,9 @@ fn judge(request: &httparse::Request<'_, '_>, bytes: &Bytes, head: &[u8]) -> Res
     judge_target(target.as_bytes())?;
     let mut framing = Framing { minor, length: None, is_chunked: false };
     let (mut stays_open, mut takes_trailers, mut expects_leave) = (None, false, false);
-    let mut headers = HeaderMap::try_with_capacity(request.headers.len() + ADDED).map_err(|_| Fault::TooManyHeaders)?;
+    let mut headers = Headers::with_room(request.headers.len());
     for Header { name, value } in request.headers.iter() {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::HeaderName)?;
+        let name = headers::name(name).map_err(|_| Fault::HeaderName)?;
         match name {
             http::header::CONTENT_LENGTH | http::header::TRANSFER_ENCODING => framing.learn(&name, value)?,
             http::header::CONNECTION => stays_open = said_of_connection(stays_open, value),
@@ -120,7 +118,7 @@ fn judge(request: &httparse::Request<'_, '_>, bytes: &Bytes, head: &[u8]) -> Res
             _ => {}
         }
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value)).map_err(|_| Fault::HeaderValue)?;
-        headers.try_append(name, value).map_err(|_| Fault::TooManyHeaders)?;
+        headers.append(name, value);
     }
     let body = framing.body()?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Fault::RequestLine)?;
@@ -128,11 +126,9 @@ fn judge(request: &httparse::Request<'_, '_>, bytes: &Bytes, head: &[u8]) -> Res
         return Err(Fault::ConnectWithBody);
     }
     let (keeps_alive, expects_leave) = (stays_open.unwrap_or(minor > 0), expects_leave && !body.has_ended());
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = method;
-    parts.uri = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).map_err(|_| Fault::Target)?;
-    parts.version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    parts.headers = headers;
+    let uri = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).map_err(|_| Fault::Target)?;
+    let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let parts = RequestParts { method, uri, version, headers, protocol: None, on_upgrade: None };
     Ok(RequestHead { len: head.len(), parts, body, keeps_alive, takes_trailers, expects_leave })
 }
 

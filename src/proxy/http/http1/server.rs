@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame};
 use tokio::time::timeout;
 
@@ -27,6 +27,7 @@ use crate::proxy::error::ConnectionError;
 use crate::proxy::http::body::{AnswerBody, Received};
 use crate::proxy::http::head_clock::HeadClock;
 use crate::proxy::http::leash::Leash;
+use crate::proxy::http::parts::{AnswerParts, RequestParts};
 
 pub(in crate::proxy::http) use stream::RequestStream;
 
@@ -106,22 +107,21 @@ impl ClientEnd {
     pub(in crate::proxy::http) async fn serve<F>(
         self: Arc<Self>,
         clock: Arc<HeadClock>,
-        answer: impl Fn(Request<Received>) -> F,
+        answer: impl Fn(RequestParts, Received) -> F,
         is_last: impl Fn() -> bool,
     ) -> Result<(), ConnectionError>
     where
-        F: Future<Output = Response<AnswerBody>>,
+        F: Future<Output = (AnswerParts, AnswerBody)>,
     {
         while let Some(head) = poll_fn(|cx| self.poll_head(cx, &clock)).await? {
             let (asked, keeps_alive) = (Asked::of(&head), head.keeps_alive);
             let body = self.body();
-            let request = Request::from_parts(head.parts, body);
-            let answered = {
-                let mut answer = pin!(answer(request)); // made where it stays: it is large
+            let (parts, body) = {
+                let mut answer = pin!(answer(head.parts, body)); // made where it stays: it is large
                 poll_fn(|cx| self.poll_unless_left(cx, answer.as_mut())).await?
             };
-            let gives_over = asked.gives_over(answered.status());
-            let goes_on = self.say(answered, &asked, keeps_alive && !is_last()).await?;
+            let gives_over = asked.gives_over(parts.status);
+            let goes_on = self.say(parts, body, &asked, keeps_alive && !is_last()).await?;
             if !goes_on || gives_over || !self.is_through().await {
                 break;
             }
@@ -201,8 +201,13 @@ impl ClientEnd {
     }
 
     /// Writes an answer, as fast as it comes and the client takes it. Tells whether another may follow it.
-    async fn say(&self, answer: Response<AnswerBody>, asked: &Asked, goes_on: bool) -> Result<bool, ConnectionError> {
-        let (mut parts, mut body) = answer.into_parts();
+    async fn say(
+        &self,
+        mut parts: AnswerParts,
+        mut body: AnswerBody,
+        asked: &Asked,
+        goes_on: bool,
+    ) -> Result<bool, ConnectionError> {
         let (mut framing, says_none) = asked.framing(parts.status, &body);
         let (mut out, goes_on) = self.inner().begin_answer(goes_on && framing != Framing::UntilEnd);
         if asked.version == Version::HTTP_10 && goes_on {
@@ -211,7 +216,7 @@ impl ClientEnd {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if framing == Framing::Nothing && (parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT) {
-            parts.headers.remove(CONTENT_LENGTH); // RFC 9110 §8.6
+            parts.headers.remove(&CONTENT_LENGTH); // RFC 9110 §8.6
         }
         out.put_answer(asked.version, parts.status, &parts.headers, &framing, says_none);
         drop(parts);

@@ -7,8 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -20,6 +19,7 @@ use super::{Limits, Unreadable};
 use crate::config::HttpLimits;
 use crate::proxy::http::Place;
 use crate::proxy::http::body::RequestBody;
+use crate::proxy::http::parts::{AnswerParts, RequestParts};
 use crate::proxy::http::server::Server;
 use crate::proxy::wire::Wire;
 
@@ -73,7 +73,7 @@ impl Http1 {
     }
 
     /// Puts a request on it, to be sent while its answer is waited for.
-    pub(in crate::proxy::http) fn ask(&mut self, request: &Parts, body: Option<RequestBody>) {
+    pub(in crate::proxy::http) fn ask(&mut self, request: &RequestParts, body: Option<RequestBody>) {
         let body = body.filter(|body| !body.is_end_stream());
         let size = body.as_ref().map_or_else(|| SizeHint::with_exact(0), RequestBody::size_hint);
         let framing = self.out.put_request(&request.method, &request.uri, &request.headers, &size);
@@ -87,7 +87,7 @@ impl Http1 {
     ///
     /// # Errors
     /// Why there will be no answer.
-    pub(in crate::proxy::http) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, String>> {
+    pub(in crate::proxy::http) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerParts, String>> {
         loop {
             self.send(cx)?;
             if self.held.is_worth_a_look(self.limits.max_header_bytes) {
@@ -113,10 +113,11 @@ impl Http1 {
     }
 
     /// Takes the head of an answer; `None` for an interim one.
-    fn take_head(&mut self, head: AnswerHead) -> Option<Response<()>> {
+    fn take_head(&mut self, head: AnswerHead) -> Option<AnswerParts> {
         self.held.take(head.len);
-        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
-            if head.status == StatusCode::CONTINUE
+        let status = head.parts.status;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            if status == StatusCode::CONTINUE
                 && let Some((body, _)) = &mut self.sending
             {
                 body.has_leave();
@@ -125,11 +126,7 @@ impl Http1 {
         }
         self.answer = head.body;
         self.goes_on = head.keeps_alive;
-        let mut answer = Response::new(());
-        *answer.status_mut() = head.status;
-        *answer.version_mut() = head.version;
-        *answer.headers_mut() = head.headers;
-        Some(answer)
+        Some(head.parts)
     }
 
     /// Sends as much of the request as can be sent now. Where the target takes no more, what it answers still counts.

@@ -3,24 +3,24 @@
 use super::*;
 use crate::config::IdentityHeaders;
 
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn headers(lines: &[(&str, &str)]) -> Headers {
+    let mut headers = Headers::default();
     for (name, value) in lines {
         headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     headers
 }
 
-fn names(headers: &HeaderMap) -> Vec<&str> {
-    headers.keys().map(HeaderName::as_str).collect()
+fn names(headers: &Headers) -> Vec<&str> {
+    headers.names().map(HeaderName::as_str).collect()
 }
 
 #[test]
 fn headers_of_one_connection_are_removed() {
     let mut map = headers(&[("x-kept", "1")]);
     for name in HOP_BY_HOP {
-        map.append(name, HeaderValue::from_static("a"));
-        map.append(name, HeaderValue::from_static("b"));
+        map.append(HeaderName::from_static(name), HeaderValue::from_static("a"));
+        map.append(HeaderName::from_static(name), HeaderValue::from_static("b"));
     }
     hop_by_hop(&mut map);
     assert_eq!(names(&map), ["x-kept"]);
@@ -66,9 +66,9 @@ fn a_request_for_trailers_survives_alone() {
             let lines: Vec<_> = sent.iter().map(|value| ("te", *value)).chain(connection.iter().copied()).collect();
             let mut map = headers(&lines);
             hop_by_hop(&mut map);
-            let values: Vec<_> = map.get_all(TE).iter().map(|value| value.to_str().unwrap()).collect();
+            let values: Vec<_> = map.get_all(&TE).map(|value| value.to_str().unwrap()).collect();
             assert_eq!(values, kept.into_iter().collect::<Vec<_>>(), "{lines:?}");
-            assert!(!map.contains_key(CONNECTION));
+            assert!(!map.contains(&CONNECTION));
         }
     }
 }
@@ -100,7 +100,7 @@ fn no_upgrade_leads_past_the_policy() {
         let mut map = headers(lines);
         assert_eq!(upgrade(&map), None, "{lines:?}");
         hop_by_hop(&mut map);
-        assert!(map.is_empty(), "{lines:?}");
+        assert_eq!(map.len(), 0, "{lines:?}");
     }
 }
 
@@ -115,9 +115,9 @@ fn trailers_keep_what_only_tells_of_the_body() {
         ("digest", "a"),
         ("x-checksum", "a"),
     ];
-    let mut map = headers(&lines);
+    let mut map = HeaderMap::from(headers(&lines));
     trailers(&mut map, &IdentityNames::new(&IdentityHeaders::default()));
-    assert_eq!(map, headers(&lines));
+    assert_eq!(map, headers(&lines).into());
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn trailers_carry_no_framing_routing_authentication_or_identity() {
     let identity = IdentityNames::new(&IdentityHeaders::default());
     let more = ["x-forwarded-for", "X_Forwarded_Host", "x-spiffe-id", "X_Forwarded_Client_Cert", "Content_Length"];
     for name in NO_TRAILERS.into_iter().chain(more) {
-        let mut map = headers(&[(name, "1"), (name, "2"), ("x-kept", "1")]);
+        let mut map = HeaderMap::from(headers(&[(name, "1"), (name, "2"), ("x-kept", "1")]));
         trailers(&mut map, &identity);
-        assert_eq!(names(&map), ["x-kept"], "{name}");
+        assert_eq!(map.keys().collect::<Vec<_>>(), ["x-kept"], "{name}");
     }
 }

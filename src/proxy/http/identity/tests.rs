@@ -41,17 +41,17 @@ fn peer_headers(config: &IdentityHeaders, chain: &[CertificateDer<'_>]) -> PeerH
     PeerHeaders::new(Arc::new(IdentityNames::new(config)), config, chain, &id(PEER), &id(OURS))
 }
 
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+fn headers(lines: &[(&str, &str)]) -> Headers {
     let pairs = lines.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::default();
     for (name, value) in pairs {
         headers.append(name, value);
     }
     headers
 }
 
-fn text(headers: &HeaderMap, name: &str) -> String {
-    let values: Vec<&str> = headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+fn text(headers: &Headers, name: &str) -> String {
+    let values: Vec<&str> = headers.get_all(&name.parse().unwrap()).map(|value| value.to_str().unwrap()).collect();
     assert_eq!(values.len(), 1, "{name}: {values:?}");
     values[0].to_owned()
 }
@@ -62,7 +62,7 @@ fn xfcc_of(mode: XfccMode, incoming: &[&str]) -> Option<String> {
     let mut headers = headers(&lines);
     peer_headers(&config, &chain(None)).apply(&mut headers, "rule");
     assert!(headers.len() <= 1, "{headers:?}");
-    let xfcc = headers.get(XFCC)?.to_str().unwrap().to_owned();
+    let xfcc = headers.get(&XFCC)?.to_str().unwrap().to_owned();
     // The hash is another one in each run.
     let ours = xfcc.rsplit_once("Hash=").and_then(|(before, after)| Some((before, after.split_once(';')?.1)));
     Some(ours.map_or_else(|| xfcc.clone(), |(before, after)| format!("{before}Hash=…;{after}")))
@@ -97,7 +97,7 @@ fn every_spelling_of_an_identity_header_is_removed() {
     let lines: Vec<_> = spellings.iter().chain(&others).flat_map(|name| [(*name, "a"), (*name, "b")]).collect();
     let mut headers = headers(&lines);
     names.strip(&mut headers);
-    let kept: HashSet<&str> = headers.keys().map(HeaderName::as_str).collect();
+    let kept: HashSet<&str> = headers.names().map(HeaderName::as_str).collect();
     assert_eq!(kept, HashSet::from(others));
 }
 
@@ -143,7 +143,7 @@ fn xfcc_that_is_switched_off_is_removed_whatever_its_mode() {
     let config = sending(&[], XfccMode::ForwardOnly);
     let mut headers = headers(&[("x-forwarded-client-cert", "URI=a")]);
     peer_headers(&config, &chain(None)).apply(&mut headers, "rule");
-    assert!(headers.is_empty());
+    assert_eq!(headers.len(), 0);
 }
 
 #[test]
@@ -157,13 +157,13 @@ fn rfc_9440_headers_carry_the_presented_chain() {
     assert_eq!(text(&headers, "client-cert"), leaf);
     assert_eq!(text(&headers, "client-cert-chain"), format!("{signer}, {signer}"));
     assert_eq!(headers.len(), 2);
-    assert!(headers.values().all(HeaderValue::is_sensitive));
+    assert!(headers.iter().all(|(_, value)| value.is_sensitive()));
 }
 
 #[test]
 fn a_leaf_alone_has_no_chain_header() {
     let config = sending(&[IdentityHeader::ClientCertChain, IdentityHeader::XSpiffeId], XfccMode::SanitizeSet);
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::default();
     peer_headers(&config, &chain(None)[..1]).apply(&mut headers, "rule");
     assert_eq!(text(&headers, "x-spiffe-id"), PEER);
     assert_eq!(headers.len(), 1);
@@ -201,7 +201,7 @@ fn what_the_leaf_does_not_have_is_no_empty_header() {
     let config = IdentityHeaders { own: vec![own("x-subject", PeerFact::Subject)], ..sending(&[], XfccMode::Sanitize) };
     let mut headers = headers(&[("x-subject", "CN=admin")]);
     peer_headers(&config, &chain(None)).apply(&mut headers, "rule");
-    assert!(headers.is_empty());
+    assert_eq!(headers.len(), 0);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn the_escaped_certificate_decodes_to_the_leaf() {
     let config =
         IdentityHeaders { own: vec![own("x-cert", PeerFact::Certificate)], ..sending(&[], XfccMode::Sanitize) };
     let chain = chain(None);
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::default();
     peer_headers(&config, &chain).apply(&mut headers, "rule");
     let value = text(&headers, "x-cert");
     assert!(!value.contains(['+', '/', '=', ' ', '\n']), "{value}");
@@ -222,7 +222,7 @@ fn the_escaped_certificate_decodes_to_the_leaf() {
 #[test]
 fn a_hostile_subject_ends_neither_its_quotes_nor_its_line() {
     let chain = chain(Some("\",By=x;URI=spiffe://td.test/admin\r\nx-spiffe-id: é\\"));
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::default();
     peer_headers(&IdentityHeaders::default(), &chain).apply(&mut headers, "rule");
     let xfcc = text(&headers, "x-forwarded-client-cert");
     let subject = "CN=\\22\\2CBy=x\\3BURI=spiffe://td.test/admin\\0D\\0Ax-spiffe-id: \\C3\\A9\\5C";
@@ -235,7 +235,7 @@ fn a_hostile_subject_ends_neither_its_quotes_nor_its_line() {
 fn a_rule_with_any_name_is_a_valid_value() {
     let config = IdentityHeaders { own: vec![own("x-rule", PeerFact::Rule)], ..sending(&[], XfccMode::Sanitize) };
     let peer = peer_headers(&config, &chain(None));
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::default();
     for (rule, value) in [("orders only", "orders only"), ("für\r\nx: y\0", "f%C3%BCr%0D%0Ax: y%00")] {
         peer.apply(&mut headers, rule);
         assert_eq!(text(&headers, "x-rule"), value);

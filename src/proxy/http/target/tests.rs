@@ -1,12 +1,12 @@
 //! One host comes out of a request, or an error; never a choice of two.
 
-use http::{HeaderValue, Request, Uri, uri};
+use http::{HeaderValue, Uri, uri};
 
 use super::*;
 
-fn parts(method: &str, target: &str, version: Version, hosts: &[&str]) -> Parts {
-    let request = Request::builder().method(method).uri(target).version(version).body(()).unwrap();
-    let (mut parts, ()) = request.into_parts();
+fn parts(method: &str, target: &str, version: Version, hosts: &[&str]) -> RequestParts {
+    let (method, uri) = (method.parse().unwrap(), target.parse().unwrap());
+    let mut parts = RequestParts { method, uri, version, ..RequestParts::default() };
     for host in hosts {
         parts.headers.append(HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap());
     }
@@ -14,7 +14,7 @@ fn parts(method: &str, target: &str, version: Version, hosts: &[&str]) -> Parts 
 }
 
 /// A request as it comes out of HTTP/2's pseudo-headers.
-fn http2(method: &str, authority: Option<&str>, scheme: &str, path: Option<&str>) -> Parts {
+fn http2(method: &str, authority: Option<&str>, scheme: &str, path: Option<&str>) -> RequestParts {
     let mut target = uri::Parts::default();
     target.authority = authority.map(|authority| authority.parse().unwrap());
     target.scheme = authority.and(path).map(|_| scheme.parse().unwrap());
@@ -24,13 +24,17 @@ fn http2(method: &str, authority: Option<&str>, scheme: &str, path: Option<&str>
     parts
 }
 
-fn with_host(mut parts: Parts, host: &str) -> Parts {
+fn with_host(mut parts: RequestParts, host: &str) -> RequestParts {
     parts.headers.append(HOST, host.parse().unwrap());
     parts
 }
 
-fn read(parts: &Parts) -> Result<(String, Form), TargetError> {
-    asked(parts).map(|asked| (asked.authority.to_string(), asked.form))
+/// What a request asks for: the same as the first of its connection and as the second.
+fn read(parts: &RequestParts) -> Result<(String, Form), TargetError> {
+    let last = LastAuthority::default();
+    let [first, second] = [(); 2].map(|()| asked(parts, &last));
+    assert_eq!(first, second);
+    first.map(|asked| (asked.authority.to_string(), asked.form))
 }
 
 #[test]
@@ -133,6 +137,18 @@ fn target_and_host_must_agree() {
         let parts = parts(method, target, Version::HTTP_11, &[host]);
         assert_eq!(read(&parts), Err(TargetError::TwoHosts), "{method} {target}, {host}");
     }
+}
+
+#[test]
+fn what_is_known_of_one_authority_is_not_told_of_another() {
+    let (last, padded) = (LastAuthority::default(), format!("b:{}80", "0".repeat(LastAuthority::LONGEST)));
+    for (host, expected) in
+        [("a:1", "a:1"), ("A:1", "a:1"), ("a", "a"), (&padded, "b:80"), ("a", "a"), ("", ""), ("a:1", "a:1")]
+    {
+        let asked = asked(&parts("GET", "/", Version::HTTP_11, &[host]), &last);
+        assert_eq!(asked.map(|asked| asked.authority.to_string()), Ok(expected.to_owned()));
+    }
+    assert_eq!(asked(&parts("GET", "/", Version::HTTP_11, &["a b"]), &last), Err(TargetError::InvalidHost));
 }
 
 #[test]

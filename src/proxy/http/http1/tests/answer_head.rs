@@ -82,7 +82,7 @@ fn what_targets_say_in_their_own_way_is_taken() {
     ] {
         let head = verdict(&Method::GET, said).unwrap().unwrap();
         assert_eq!(
-            (head.version, head.status.as_u16(), head.headers.len(), head.len),
+            (head.parts.version, head.parts.status.as_u16(), head.parts.headers.len(), head.len),
             (version, status, lines, said.len())
         );
     }

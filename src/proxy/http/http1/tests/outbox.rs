@@ -79,7 +79,7 @@ fn sized(length: Option<u64>) -> SizeHint {
 fn request(method: &Method, lines: &[(&'static str, &'static str)], length: Option<u64>, pieces: &[&[u8]]) -> String {
     let mut texts = [1, 7, 4096, usize::MAX].map(|width| {
         let (mut out, mut to) = (Outbox::default(), Narrow { width, ..Narrow::default() });
-        let mut framing = out.put_request(method, &Uri::from_static("/a?b"), &headers(lines), &sized(length));
+        let mut framing = out.put_request(method, &Uri::from_static("/a?b"), &headers(lines).into(), &sized(length));
         for piece in pieces {
             if !out.has_room() {
                 write(&mut out, &mut to);
@@ -155,7 +155,7 @@ fn answer(
     says_none: bool,
 ) -> String {
     let (mut out, mut to) = (Outbox::default(), Narrow { width: 3, ..Narrow::default() });
-    out.put_answer(version, StatusCode::from_u16(status).unwrap(), &headers(lines), framing, says_none);
+    out.put_answer(version, StatusCode::from_u16(status).unwrap(), &headers(lines).into(), framing, says_none);
     write(&mut out, &mut to);
     String::from_utf8(to.written).unwrap()
 }

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -16,6 +16,7 @@ use crate::proxy::http::body::{AnswerBody, Received};
 use crate::proxy::http::head_clock::HeadClock;
 use crate::proxy::http::http1::{ClientEnd, Limits, Remains, RequestStream};
 use crate::proxy::http::leash::Leash;
+use crate::proxy::http::parts::{AnswerParts, RequestParts};
 use crate::proxy::socket::Socket;
 use crate::proxy::wire::Wire;
 
@@ -30,8 +31,8 @@ pub(super) fn clock() -> Arc<HeadClock> {
     Arc::new(HeadClock::new(Instant::now()))
 }
 
-pub(super) fn own(body: impl Into<Bytes>) -> Response<AnswerBody> {
-    Response::new(AnswerBody::Own(Full::new(body.into()), None))
+pub(super) fn own(body: impl Into<Bytes>) -> (AnswerParts, AnswerBody) {
+    (AnswerParts::default(), AnswerBody::own(Full::new(body.into()), None))
 }
 
 /// The next part of a body: its data, or its trailers as text; `None` at its end.
@@ -56,8 +57,7 @@ async fn all(body: Received) -> (Vec<u8>, bool) {
 }
 
 /// Answers each request with its own body; `101` and `200` to those who ask for it at `/yes`, CONNECT included.
-async fn echo(request: Request<Received>, seen: &Mutex<Vec<String>>) -> Response<AnswerBody> {
-    let (parts, body) = request.into_parts();
+async fn echo(parts: RequestParts, body: Received, seen: &Mutex<Vec<String>>) -> (AnswerParts, AnswerBody) {
     let (read, is_whole) = all(body).await;
     let text = if is_whole { String::from_utf8_lossy(&read) } else { "broken".into() };
     seen.lock().unwrap().push(format!("{} {} {text}", parts.method, parts.uri));
@@ -66,7 +66,7 @@ async fn echo(request: Request<Received>, seen: &Mutex<Vec<String>>) -> Response
     }
     if parts.uri.path() == "/yes" {
         let mut answer = own("");
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        answer.0.status = StatusCode::SWITCHING_PROTOCOLS;
         return answer;
     }
     own(read)
@@ -102,7 +102,7 @@ async fn serve_within(limits: Limits, input: &[u8], ends: bool) -> Served {
         }
     };
     let ours = async {
-        let served = end.clone().serve(clock.clone(), |request| echo(request, &seen), || false).await;
+        let served = end.clone().serve(clock.clone(), |parts, body| echo(parts, body, &seen), || false).await;
         let Remains { mut wire, leftover, fault, is_due } = end.remains();
         wire.shutdown().await.unwrap();
         (served, wire, leftover, fault, is_due)

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
@@ -15,14 +14,15 @@ use crate::proxy::error::ConnectionError;
 use crate::proxy::http::body::{AnswerBody, Received};
 use crate::proxy::http::head_clock::HeadClock;
 use crate::proxy::http::http1::{ClientEnd, RequestStream};
+use crate::proxy::http::parts::AnswerParts;
 
 /// Hands each request to the test, which answers it when it likes.
 struct Waiting {
     client: UnixStream,
     end: Arc<ClientEnd>,
     clock: Arc<HeadClock>,
-    asked: mpsc::UnboundedReceiver<Request<Received>>,
-    answers: mpsc::UnboundedSender<Response<AnswerBody>>,
+    asked: mpsc::UnboundedReceiver<Received>,
+    answers: mpsc::UnboundedSender<(AnswerParts, AnswerBody)>,
     /// Told when a request is no longer served.
     dropped: Arc<Notify>,
     serving: JoinHandle<Result<(), ConnectionError>>,
@@ -40,8 +40,8 @@ impl Waiting {
         let (ask, asked) = mpsc::unbounded_channel();
         let (answers, given) = mpsc::unbounded_channel();
         let (given, gone) = (Arc::new(tokio::sync::Mutex::new(given)), dropped.clone());
-        let answer = move |request| {
-            ask.send(request).unwrap();
+        let answer = move |_, body| {
+            ask.send(body).unwrap();
             let (given, gone) = (given.clone(), Dropped(gone.clone()));
             async move {
                 let answer = given.lock().await.recv().await.unwrap();
@@ -56,7 +56,7 @@ impl Waiting {
 
     /// The body of the next request.
     async fn body(&mut self) -> RequestStream {
-        match self.asked.recv().await.unwrap().into_body() {
+        match self.asked.recv().await.unwrap() {
             Received::Http1(stream) => stream,
             Received::Nothing | Received::Http2(_) => unreachable!("it has a body"),
         }
