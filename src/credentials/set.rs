@@ -11,7 +11,7 @@ use crate::spiffe::UnixTime;
 
 /// For so many whole seconds nothing of a set has changed that counts as quiet: a hundred times what a writer takes from its first file to its
 /// last, and more than the clocks of a file server and of ours are apart.
-const QUIET: u64 = 2;
+const QUIET: u64 = 3;
 
 /// The places where platforms put credentials, in the order in which they are tried when the configuration names none:
 ///
@@ -226,8 +226,8 @@ mod tests {
         let changes = files.iter().map(PathBuf::as_path).chain([directory.path()]);
         let last = changes.map(|path| path.metadata().unwrap().ctime()).max().unwrap();
         assert_eq!(reading.changed, Some(last));
-        assert!(!reading.is_quiet(instant(last + 1)));
-        assert!(reading.is_quiet(instant(last + 2)));
+        assert!(!reading.is_quiet(instant(last + 2)));
+        assert!(reading.is_quiet(instant(last + 3)));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Following {
 
     /// Whether there are orders that were not seen yet.
     pub(super) fn has_changed(&self) -> bool {
-        self.0.has_changed().unwrap_or_default()
+        self.0.has_changed().unwrap_or(true) // the last ones, where nobody gives any more
     }
 
     /// The orders of this moment; they count as seen.

@@ -6,7 +6,7 @@ use svidgate::metrics::{Outcome, RequestOutcome};
 use super::frames::{
     CONTINUATION, END_HEADERS, END_STREAM, Frames, GET, GOAWAY, HEADERS, PROTOCOL_ERROR, RST_STREAM, SETTINGS, block,
 };
-use super::scene::{Played, Scene, header, patiently, written};
+use super::scene::{Played, Scene, header, patiently, served, written};
 use crate::harness::http::{Answer, Client, full};
 use crate::harness::{BATCH, PATIENCE, until};
 
@@ -68,6 +68,29 @@ async fn over_http2_a_head_of_more_headers_than_allowed_is_answered_431() {
         }
     }
     assert_eq!(application.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_of_more_headers_than_allowed_is_502_in_either_version() {
+    let lines = |request: &Request<hyper::body::Incoming>| request.uri().path().len() - 1;
+    let application = served(move |request| {
+        let mut response = hyper::Response::new(full("hello"));
+        for number in 0..lines(&request) {
+            let name = hyper::header::HeaderName::try_from(format!("x-{number}")).unwrap();
+            response.headers_mut().insert(name, "a".parse().unwrap());
+        }
+        async { response }
+    })
+    .await;
+    for scheme in ["", "h2c://"] {
+        // Beside what it adds itself: date and content-length.
+        let scene = Scene::before(&format!("\"{scheme}{application}\""), "", "", "max_headers = 12").await;
+        let mut client = scene.http2().await;
+        let few = client.get("/12345678").await;
+        assert_eq!(few.status, 200, "{scheme}");
+        let many = client.get("/1234567890123").await;
+        assert_eq!((many.status.as_u16(), many.class().as_str()), (502, "upstream_failed"), "{scheme}");
+    }
 }
 
 #[tokio::test]

@@ -142,8 +142,8 @@ impl Follower {
         self.status.borrow().error.as_deref() == Some(error.to_string().as_str())
     }
 
-    /// Reads the set twice and takes it where both readings agree. Between them lies the time that a writer in place needs, unless the system
-    /// says of both that nobody has written for longer than that: so a process that starts on credentials that lie there serves at once.
+    /// Reads the set twice and takes it where both readings agree. Between them lies the time that a writer in place needs, unless these are
+    /// the first, and the system says of both that nobody has written for longer than that: a process that starts on what lies there serves at once.
     async fn settled(&self) -> Result<Look, CredentialsError> {
         let source = self.source();
         let mut round = 1;
@@ -153,7 +153,7 @@ impl Follower {
             if self.accepted == Some(fingerprint) {
                 return Ok(Look::Same);
             }
-            let waited = !first.is_quiet(UnixTime::now());
+            let waited = self.accepted.is_some() || !first.is_quiet(UnixTime::now());
             if waited {
                 sleep(SETTLE).await;
             }

@@ -317,7 +317,9 @@ impl Resolved {
                 next.push(endpoint);
             }
         }
-        known.endpoints = next;
+        let gone = std::mem::replace(&mut known.endpoints, next);
+        drop(known);
+        drop(gone); // unlocked: to close thousands of connections takes a while
     }
 
     fn endpoint(&self, address: Address) -> Endpoint {

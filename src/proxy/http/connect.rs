@@ -124,14 +124,18 @@ impl Use {
         if let Some(at_work) = driver.as_mut()
             && Pin::new(&mut *at_work).poll(cx).is_pending()
         {
-            self.room.store(at_work.current_max_send_streams().min(self.max_streams), Ordering::Relaxed);
             return Poll::Pending;
         }
-        self.room.store(0, Ordering::Relaxed);
         let over = driver.take();
         drop(driver);
         drop(over); // unlocked: what it drops may ask us
         Poll::Ready(())
+    }
+
+    /// Takes note of how many requests it can take at once; none once it is over.
+    fn note_room(&self) {
+        let room = self.driver().as_ref().map_or(0, Driver::current_max_send_streams);
+        self.room.store(room.min(self.max_streams), Ordering::Relaxed);
     }
 }
 
@@ -142,9 +146,9 @@ pub(super) struct Stream(Http2);
 impl Drop for Stream {
     fn drop(&mut self) {
         let usage = &self.0.use_of;
-        usage.streams.fetch_sub(1, Ordering::Relaxed);
         let since = usize::try_from(usage.began.elapsed().as_millis()).unwrap_or(usize::MAX);
         usage.waiting_since.store(since, Ordering::Relaxed);
+        usage.streams.fetch_sub(1, Ordering::Release); // last: who sees it idle sees since when
     }
 }
 
@@ -181,7 +185,12 @@ impl Http2 {
         });
         let driven = use_of.clone();
         tokio::spawn(async move {
-            poll_fn(|cx| crew.poll(cx, |cx| driven.drive(cx))).await;
+            poll_fn(|cx| {
+                let done = crew.poll(cx, |cx| driven.drive(cx));
+                driven.note_room(); // the peer's word on it comes by one of the crew
+                done
+            })
+            .await;
             drop(place);
             // It takes no more requests; those that are on it go on.
             poll_fn(|cx| match crew.poll(cx, |_| Poll::<()>::Pending) {
@@ -222,7 +231,7 @@ impl Http2 {
 
     /// How long it has had no request; `None` where it has one.
     pub(super) fn idle(&self) -> Option<Duration> {
-        if self.use_of.streams.load(Ordering::Relaxed) > 0 {
+        if self.use_of.streams.load(Ordering::Acquire) > 0 {
             return None;
         }
         let since = Duration::from_millis(self.use_of.waiting_since.load(Ordering::Relaxed) as u64);

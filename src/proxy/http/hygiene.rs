@@ -74,13 +74,17 @@ const LENGTHS: u64 = {
     lengths
 };
 
-/// A set: what `Connection` can name at the cost of one byte each is not looked for once for each of them.
+/// A set, and of what is there alone: what `Connection` can name at the cost of two bytes each is not looked for once for each of them, and not kept.
 fn named_by_connection(headers: &Headers) -> HashSet<HeaderName> {
     // What nearly every answer of HTTP/1.1 says names no header.
     let says_nothing = |token: &&[u8]| matches!(*token, b"keep-alive" | b"close");
-    let names = tokens(headers, &CONNECTION).filter(|token| !says_nothing(token));
-    let names = names.filter_map(|token| HeaderName::from_bytes(token).ok());
-    names.filter(|name| !END_TO_END.contains(&name.as_str())).collect()
+    let mut tokens = tokens(headers, &CONNECTION).filter(|token| !says_nothing(token)).peekable();
+    if tokens.peek().is_none() {
+        return HashSet::new();
+    }
+    let present: HashSet<_> = headers.names().filter(|name| !END_TO_END.contains(&name.as_str())).collect();
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
+    names.filter(|name| present.contains(name)).collect()
 }
 
 /// The elements of a list (RFC 9110 §5.6.1), over all lines of the header.

@@ -227,7 +227,9 @@ async fn sweep(gateway: Weak<Gateway>, longest: Duration) {
         let Some(gateway) = gateway.upgrade() else { return };
         let began = Instant::now();
         for destination in gateway.routes.known() {
-            destination.balancer.known().iter().for_each(|endpoint| endpoint.pool.sweep(longest));
+            for endpoint in destination.balancer.known() {
+                endpoint.pool.sweep(longest).await;
+            }
         }
         tracing::trace!(took = began.elapsed().as_secs_f64(), "idle upstream connections swept");
     }

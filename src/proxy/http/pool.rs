@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::yield_now;
+
 use super::connect::{Http2, is_trusted};
 use super::http1::Http1;
 use super::waiting::Waiting;
@@ -66,12 +68,11 @@ impl Pool {
         let own = worker() % self.shards.len().max(1);
         let (before, from_own) = self.shards.split_at_checked(own)?;
         from_own.iter().chain(before).find_map(|shard| {
-            loop {
+            // One request does not clear up after a target that has closed thousands.
+            (0..GLANCE).find_map(|_| {
                 let mut taken = locked(shard).http1.take(whom)?;
-                if is_trusted(taken.server.as_ref(), terms) && taken.is_alive() {
-                    return Some(taken);
-                }
-            }
+                (is_trusted(taken.server.as_ref(), terms) && taken.is_alive()).then_some(taken)
+            })
         })
     }
 
@@ -116,15 +117,17 @@ impl Pool {
     }
 
     /// Gives up what waited too long, or can take no more requests.
-    pub(super) fn sweep(&self, longest: Duration) {
+    pub(super) async fn sweep(&self, longest: Duration) {
         self.declined_http2.store(false, Ordering::Relaxed); // it may have learnt it
         for shard in &self.shards {
-            let mut from = Some(0);
-            while let Some(turn) = from {
-                let is_over = |connection: &mut Box<Http1>| connection.idle() >= longest || !connection.is_alive();
+            let is_over = |connection: &mut Box<Http1>| connection.idle() >= longest || !connection.is_alive();
+            // What comes meanwhile is not waited for.
+            let (mut from, end) = (Some(0), locked(shard).http1.next_turn());
+            while let Some(turn) = from.filter(|turn| *turn < end) {
                 let (over, next) = locked(shard).http1.take_over(turn, GLANCE, is_over);
                 drop(over); // unlocked: to close takes a while
                 from = next;
+                yield_now().await; // others are served meanwhile
             }
             locked(shard).http2.retain(|_, own| {
                 own.retain(|connection| !connection.is_over() && connection.idle().is_none_or(|idle| idle < longest));

@@ -135,11 +135,16 @@ impl Routes {
         let expect = known.route.expect.iter().map(|expect| expect.fill(&labels).ok()).collect::<Option<_>>()?;
         let destination = self.with.of_route(&known.route, targets, expect);
         let mut filled = self.filled();
-        if filled.len() >= MAX_FILLED {
+        let gone = if filled.len() >= MAX_FILLED {
             // Whoever makes up hosts pays with new connections, not we with memory.
-            filled.clear();
-        }
-        Some(Found::Filled(filled.entry(host.to_owned()).or_insert(destination).clone()))
+            std::mem::take(&mut *filled)
+        } else {
+            HashMap::new()
+        };
+        let found = filled.entry(host.to_owned()).or_insert(destination).clone();
+        drop(filled);
+        drop(gone); // unlocked: their connections are closed with them
+        Some(Found::Filled(found))
     }
 
     /// On what terms a peer behind `host` is believed; nobody is where no route is for it.

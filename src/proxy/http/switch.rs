@@ -57,6 +57,10 @@ impl Gateway {
 
     /// What comes of the upstream's answer to a request that may have asked for other bytes.
     pub(super) async fn receive(&self, wish: &Wish, answer: AnswerParts, lease: Lease) -> Result<Answered, Refused> {
+        if answer.headers.len() > self.limits.http.max_headers {
+            let reason = "its answer has more headers than `max_headers`";
+            return Err(Refused::new(Class::UpstreamFailed, &reason));
+        }
         let agreed = match (wish, answer.version, answer.status) {
             (Wish::Upgrade(_) | Wish::WebSocket, Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS) => true,
             (Wish::WebSocket, Version::HTTP_2, status) => status.is_success(),

@@ -31,6 +31,11 @@ impl<T> Waiting<T> {
         self.all.len()
     }
 
+    /// The turn of the next to come.
+    pub(super) fn next_turn(&self) -> Turn {
+        self.next
+    }
+
     /// Lets one more wait.
     pub(super) fn put(&mut self, whom: For, thing: T) {
         let turn = self.next;

@@ -1,7 +1,8 @@
 //! A connection to a target that carries one request after the other. It has no task: whoever waits for the answer moves it on.
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::answer_head::{self, AnswerHead};
@@ -228,9 +230,14 @@ impl Http1 {
 
     /// Whether it still stands, and has said nothing unasked, as far as we have been told.
     pub(in crate::proxy::http) fn is_alive(&mut self) -> bool {
-        let cx = &mut Context::from_waker(Waker::noop());
-        self.is_free()
-            && (self.wire.poll_heard(cx).is_pending() || self.held.poll_read(cx, &mut self.wire).is_pending())
+        let look = poll_fn(|cx| {
+            let is_alive = self.is_free()
+                && (self.wire.poll_heard(cx).is_pending() || self.held.poll_read(cx, &mut self.wire).is_pending());
+            Poll::Ready(is_alive)
+        });
+        // A task that has had its share would be told that there is nothing to hear.
+        let looked = pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop()));
+        looked == Poll::Ready(true)
     }
 
     /// It waits from now on.

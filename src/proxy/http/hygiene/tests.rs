@@ -43,6 +43,13 @@ fn a_header_named_by_connection_is_removed() {
 }
 
 #[test]
+fn connection_is_heard_for_the_headers_that_are_there_and_no_others() {
+    let many: String = (0..10_000).map(|number| format!("x-{number},")).collect();
+    let map = headers(&[("connection", &many), ("x-9999", "1"), ("x-kept", "1")]);
+    assert_eq!(named_by_connection(&map), HashSet::from([HeaderName::from_static("x-9999")]));
+}
+
+#[test]
 fn connection_cannot_remove_what_is_meant_for_every_recipient() {
     for name in END_TO_END {
         let mut map = headers(&[("connection", &format!("close, {}", name.to_uppercase())), (name, "1")]);
