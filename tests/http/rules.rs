@@ -271,3 +271,29 @@ async fn options_asterisk_needs_a_rule_without_paths() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_rule_added_beside_one_that_asks_nothing_of_requests_holds_on_open_connections() {
+    let (scene, application) = Scene::with("", "", "").await;
+    let shadows = || {
+        let label = Shadowed { listener: "orders".into(), decision: "deny" };
+        scene.gate.handle.metrics().shadow_decisions.get(&label).map_or(0, |count| count.get())
+    };
+    let mut clients = scene.both().await;
+    for (enforce, status, counted) in [(false, 200, 2), (true, 403, 2)] {
+        for client in &mut clients {
+            assert_eq!(client.get("/orders").await.status, 200);
+        }
+        let rule = format!(
+            "[[inbound.rule]]\nname = \"none\"\naction = \"deny\"\nenforce = {enforce}\npeers = [\"{WEB}\"]\npaths = [\"/orders\"]"
+        );
+        scene.apply("", &rule, "").await;
+        for client in &mut clients {
+            assert_eq!(client.get("/orders").await.status, status, "enforced: {enforce}");
+            assert_eq!(client.get("/other").await.status, 200, "enforced: {enforce}");
+        }
+        assert_eq!(shadows(), counted, "enforced: {enforce}");
+        scene.apply("", "", "").await;
+    }
+    assert_eq!(application.seen().len(), 10);
+}
