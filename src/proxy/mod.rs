@@ -189,14 +189,12 @@ impl Listener {
                 Some((socket, client, permits))
             }
             Err(error) if is_about_the_peer(&error) => None,
-            Err(error) if is_about_descriptors(&error) && service.evict() => {
-                // There is one now, or soon: a connection of HTTP/2 takes a moment to end.
-                tokio::time::sleep(backoff.next()).await;
-                None
-            }
             Err(error) => {
                 let wait = backoff.next();
-                tracing::warn!(listener = &*service.config.name, %error, wait = wait.as_secs_f64(), "cannot accept");
+                // Where one is given up there is a descriptor soon: a connection of HTTP/2 takes a moment to end.
+                if !(is_about_descriptors(&error) && service.evict()) {
+                    tracing::warn!(listener = &*service.config.name, %error, wait = wait.as_secs_f64(), "cannot accept");
+                }
                 tokio::time::sleep(wait).await;
                 None
             }

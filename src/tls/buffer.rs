@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
+use super::record::{MAX_CONTENT, OVERHEAD};
+
 /// A buffer on loan from its worker thread.
 pub struct Buffer(Box<[u8]>);
 
@@ -21,13 +23,10 @@ impl fmt::Debug for Buffer {
 
 impl Buffer {
     /// How much plaintext is moved at once: full TLS records, and few system calls, on bulk transfers.
-    pub const PLAINTEXT: usize = 4 * Self::RECORD;
-
-    /// The most plaintext that fits into one record (RFC 8446 §5.1).
-    const RECORD: usize = 16 * 1024;
+    pub const PLAINTEXT: usize = 4 * MAX_CONTENT;
 
     /// The ciphertext of as much plaintext: whoever sends in such amounts is received in whole records.
-    pub(super) const CIPHERTEXT: usize = 4 * (5 + Self::RECORD + 1 + 16);
+    pub(super) const CIPHERTEXT: usize = 4 * (MAX_CONTENT + OVERHEAD);
 
     /// Room for the ciphertext in either version, and for an alert and a key update beside it.
     const SIZE: usize = Self::CIPHERTEXT + 1024;

@@ -14,7 +14,7 @@ use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, ProtocolVersion};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::record::{self, HEADER};
+use super::record::{self, HEADER, MAX_CONTENT};
 use super::records::Records;
 use super::{Buffer, Unsent};
 
@@ -135,7 +135,7 @@ impl Rustls {
         let (upto, is_whole) = match (self.side.is_handshaking(), self.side.protocol_version()) {
             (true, _) => {
                 let end = self.held + record::extent(rest.get(self.held..).unwrap_or_default());
-                (end.min(rest.len()), rest.len() >= self.held + HEADER && rest.len() >= end)
+                (end.min(rest.len()), rest.len() >= end)
             }
             (false, Some(ProtocolVersion::TLSv1_3)) => (self.held, false),
             (false, _) => (rest.len(), false),
@@ -264,7 +264,7 @@ pub(super) struct Received<'a> {
 
 impl<'a> Received<'a> {
     /// The longest record (RFC 5246 §6.2.3; RFC 8446 §5.2 allows less).
-    const RECORD: usize = 5 + 16 * 1024 + 2048;
+    const RECORD: usize = HEADER + MAX_CONTENT + 2048;
 
     /// What was left of earlier, at the front of a buffer that has room for more.
     pub(super) fn again(buffer: &'a mut [u8], left: &[u8]) -> Self {

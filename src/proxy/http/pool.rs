@@ -69,10 +69,13 @@ impl Pool {
         let (before, from_own) = self.shards.split_at_checked(own)?;
         from_own.iter().chain(before).find_map(|shard| {
             // One request does not clear up after a target that has closed thousands.
-            (0..GLANCE).find_map(|_| {
+            for _ in 0..GLANCE {
                 let mut taken = locked(shard).http1.take(whom)?;
-                (is_trusted(taken.server.as_ref(), terms) && taken.is_alive()).then_some(taken)
-            })
+                if is_trusted(taken.server.as_ref(), terms) && taken.is_alive() {
+                    return Some(taken);
+                }
+            }
+            None
         })
     }
 

@@ -135,12 +135,8 @@ impl Routes {
         let expect = known.route.expect.iter().map(|expect| expect.fill(&labels).ok()).collect::<Option<_>>()?;
         let destination = self.with.of_route(&known.route, targets, expect);
         let mut filled = self.filled();
-        let gone = if filled.len() >= MAX_FILLED {
-            // Whoever makes up hosts pays with new connections, not we with memory.
-            std::mem::take(&mut *filled)
-        } else {
-            HashMap::new()
-        };
+        // Whoever makes up hosts pays with new connections, not we with memory.
+        let gone = (filled.len() >= MAX_FILLED).then(|| std::mem::take(&mut *filled));
         let found = filled.entry(host.to_owned()).or_insert(destination).clone();
         drop(filled);
         drop(gone); // unlocked: their connections are closed with them
